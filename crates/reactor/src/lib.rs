@@ -1,0 +1,1 @@
+//! Readiness, timers, wake-ups and write queues for an event loop.
