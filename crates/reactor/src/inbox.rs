@@ -163,3 +163,6 @@ impl<T: Send> Inbox<T> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

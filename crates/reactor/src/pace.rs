@@ -47,3 +47,6 @@ impl Pace {
         self.next = now_ns.saturating_add(self.gap);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,79 +1,17 @@
 //! Readiness of file descriptors.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::time::Duration;
 
-use mio::Token;
-use mio::event::Source;
-use mio::unix::SourceFd;
-
-use crate::{Waker, level};
-
-/// The waker's events carry it, so no registration may.
-const WAKER: Token = Token(usize::MAX);
+use crate::registry::WAKER;
+use crate::{Interest, Registry, Trigger, Waker};
 
 /// How many events one poll fetches at most; the others come with the next.
 const EVENTS: usize = 1024;
 
 /// The longest wait asked of the system; some refuse a timeout of years. `asyncio` has the same bound.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What to be told about a file descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Interest(u8);
-
-impl Interest {
-    /// When a read would not block: bytes, a connection to accept, the end of the stream.
-    pub const READABLE: Self = Self(1);
-    /// When a write would not block, and when a connection is made or has failed.
-    pub const WRITABLE: Self = Self(2);
-    /// Both.
-    pub const BOTH: Self = Self(3);
-
-    /// Whether reads are of interest.
-    pub const fn is_readable(self) -> bool {
-        self.0 & Self::READABLE.0 != 0
-    }
-
-    /// Whether writes are of interest.
-    pub const fn is_writable(self) -> bool {
-        self.0 & Self::WRITABLE.0 != 0
-    }
-
-    /// The interests `reading` and `writing` together, or `None` when both are false.
-    ///
-    /// ```
-    /// use ferrio_reactor::Interest;
-    ///
-    /// assert_eq!(Interest::of(true, false), Some(Interest::READABLE));
-    /// assert_eq!(Interest::of(false, false), None);
-    /// ```
-    pub const fn of(reading: bool, writing: bool) -> Option<Self> {
-        match reading as u8 | (writing as u8) << 1 {
-            0 => None,
-            bits => Some(Self(bits)),
-        }
-    }
-
-    fn to_mio(self) -> mio::Interest {
-        match (self.is_readable(), self.is_writable()) {
-            (true, true) => mio::Interest::READABLE | mio::Interest::WRITABLE,
-            (false, _) => mio::Interest::WRITABLE,
-            (true, false) => mio::Interest::READABLE,
-        }
-    }
-}
-
-/// How often to be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trigger {
-    /// Once each time the file descriptor becomes ready (and when more arrives). Whoever is told
-    /// reads, or writes, until `WouldBlock`, or remembers that it has not.
-    Edge,
-    /// With every poll as long as it is ready.
-    Level,
-}
 
 /// What a poll found out about one file descriptor.
 ///
@@ -116,9 +54,7 @@ impl Readiness {
 
 /// Tells which file descriptors are ready: epoll on Linux, kqueue on macOS and the BSDs.
 ///
-/// A file descriptor is known by its number. The poller doesn't own it and never reads, writes or
-/// closes it. Take it out with [`deregister`](Poller::deregister) *before* closing it: the system forgets
-/// a closed descriptor by itself only when no duplicate of it is left.
+/// What it watches is up to its [`Registry`], whose methods it repeats for convenience.
 ///
 /// ```
 /// use ferrio_reactor::{Interest, Poller, Trigger};
@@ -143,6 +79,7 @@ impl Readiness {
 /// ```
 #[derive(Debug)]
 pub struct Poller {
+    registry: Registry,
     poll: mio::Poll,
     events: mio::Events,
     waker: Waker,
@@ -158,6 +95,7 @@ impl Poller {
         let poll = mio::Poll::new()?;
         let waker = Waker::new(mio::Waker::new(poll.registry(), WAKER)?);
         Ok(Self {
+            registry: Registry::new(poll.registry().try_clone()?),
             poll,
             events: mio::Events::with_capacity(EVENTS),
             waker,
@@ -169,15 +107,12 @@ impl Poller {
         self.waker.clone()
     }
 
-    /// Starts watching `fd`. Its events will carry `token`, any number but `usize::MAX`.
-    ///
-    /// A descriptor that is ready already is reported by the next poll, under either trigger.
-    ///
-    /// # Errors
-    ///
-    /// The system's own, with its `raw_os_error`; on Linux `EEXIST` for a descriptor that is registered already
-    /// (kqueue replaces the registration), `EBADF` for one that isn't open, `EPERM` for one that cannot be
-    /// polled, such as a regular file. `InvalidInput` for the token `usize::MAX`.
+    /// Registers descriptors from elsewhere: from any thread, also while this one polls.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// [`Registry::register`].
     pub fn register(
         &self,
         fd: RawFd,
@@ -185,20 +120,10 @@ impl Poller {
         interest: Interest,
         trigger: Trigger,
     ) -> io::Result<()> {
-        let token = checked(token)?;
-        match trigger {
-            Trigger::Edge => SourceFd(&fd).register(self.poll.registry(), token, interest.to_mio()),
-            Trigger::Level => level::register(self.poll.as_raw_fd(), fd, token.0, interest),
-        }
+        self.registry.register(fd, token, interest, trigger)
     }
 
-    /// Changes the token, the interest and the trigger of a registered `fd`, and looks afresh: if
-    /// it is ready now the next poll reports it, under either trigger, whether or not that has been reported before.
-    ///
-    /// # Errors
-    ///
-    /// As [`register`](Poller::register), and on Linux `ENOENT` for a descriptor that isn't registered (kqueue
-    /// registers it).
+    /// [`Registry::reregister`].
     pub fn reregister(
         &self,
         fd: RawFd,
@@ -206,28 +131,12 @@ impl Poller {
         interest: Interest,
         trigger: Trigger,
     ) -> io::Result<()> {
-        let token = checked(token)?;
-        if !level::CHANGES_IN_PLACE {
-            self.deregister(fd)?;
-            return self.register(fd, token.0, interest, trigger);
-        }
-        match trigger {
-            Trigger::Edge => {
-                SourceFd(&fd).reregister(self.poll.registry(), token, interest.to_mio())
-            }
-            Trigger::Level => level::reregister(self.poll.as_raw_fd(), fd, token.0, interest),
-        }
+        self.registry.reregister(fd, token, interest, trigger)
     }
 
-    /// Stops watching `fd`. Events that the last poll has fetched are still in
-    /// [`events`](Poller::events).
-    ///
-    /// # Errors
-    ///
-    /// On Linux `ENOENT` for a descriptor that isn't registered (kqueue doesn't mind), and `EBADF` for one that is
-    /// closed.
+    /// [`Registry::deregister`].
     pub fn deregister(&self, fd: RawFd) -> io::Result<()> {
-        SourceFd(&fd).deregister(self.poll.registry())
+        self.registry.deregister(fd)
     }
 
     /// Waits until something registered is ready, the [`Waker`] is used, a signal handler has run, or
@@ -243,10 +152,8 @@ impl Poller {
     pub fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
         match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                return Ok(());
-            }
+            // mio has cleared the events before it was interrupted.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
         if self.events.iter().any(|event| event.token() == WAKER) {
@@ -271,12 +178,5 @@ impl Poller {
     }
 }
 
-fn checked(token: usize) -> io::Result<Token> {
-    match Token(token) {
-        WAKER => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the token usize::MAX is reserved",
-        )),
-        token => Ok(token),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -245,3 +245,6 @@ impl fmt::Debug for BlockingPool {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,3 +228,6 @@ impl<T> Default for TimerQueue<T> {
 fn is_live<T>(slots: &[Slot<T>], key: TimerKey) -> bool {
     slots[key.slot as usize].holds(key)
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,3 +83,6 @@ impl Waker {
         self.shared.pending.swap(false, Ordering::AcqRel);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -219,3 +219,6 @@ fn writev(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
 fn checked(result: libc::ssize_t) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
+
+#[cfg(test)]
+mod tests;
