@@ -4,7 +4,7 @@ use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyTuple};
 
 /// What a method takes: its name for messages, and its parameters, the positional ones first.
 pub struct Signature<const N: usize> {
@@ -99,10 +99,10 @@ impl<'a, 'py> Args<'a, 'py> {
         self.positional.get(index).map(|&object| unsafe { Borrowed::from_ptr(self.py, object) })
     }
 
-    /// The addresses of the arguments given by position, from `start` on.
+    /// The arguments given by position, from `start` on.
     #[inline]
-    pub fn rest(&self, start: usize) -> &'a [*mut ffi::PyObject] {
-        self.positional.get(start..).unwrap_or(&[])
+    pub fn rest(&self, start: usize) -> Rest<'a, 'py> {
+        Rest { py: self.py, items: self.positional.get(start..).unwrap_or(&[]) }
     }
 
     /// Calls `each` with every keyword argument.
@@ -178,6 +178,40 @@ impl<'a, 'py> Args<'a, 'py> {
 
 fn keyword<'a, 'py>(name: &Borrowed<'a, 'py, PyAny>) -> PyResult<Borrowed<'a, 'py, PyString>> {
     name.cast::<PyString>().map_err(|_| PyTypeError::new_err("keywords must be strings"))
+}
+
+/// Some of a call's positional arguments: what `*args` gathers.
+#[derive(Clone, Copy)]
+pub struct Rest<'a, 'py> {
+    py: Python<'py>,
+    items: &'a [*mut ffi::PyObject],
+}
+
+impl<'py> Rest<'_, 'py> {
+    /// No arguments.
+    pub fn none(py: Python<'py>) -> Self {
+        Rest { py, items: &[] }
+    }
+
+    /// How many there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// A reference to the first.
+    #[inline]
+    pub fn first(&self) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: the caller of the method holds a reference to each argument for the call's length.
+        self.items.first().map(|&item| unsafe { Bound::from_borrowed_ptr(self.py, item) })
+    }
+
+    /// All of them.
+    pub fn to_tuple(self) -> PyResult<Bound<'py, PyTuple>> {
+        // SAFETY: as above.
+        let items = self.items.iter().map(|&item| unsafe { Borrowed::from_ptr(self.py, item) });
+        PyTuple::new(self.py, items)
+    }
 }
 
 #[cold]

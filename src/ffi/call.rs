@@ -85,26 +85,35 @@ pub fn send<'py>(target: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyRes
     }
 }
 
-/// Calls `callable` with positional arguments that lie in memory already; they stay the caller's.
+/// Calls `callable` with the `N - 1` arguments that stand behind the first place of `frame`.
+///
+/// The first place is left to the callee: a bound method puts its object there and needs no copy.
 ///
 /// # Safety
 ///
-/// Every address in `args` is a live object.
+/// Every address behind the first place is a live object.
 #[inline]
-pub unsafe fn vectorcall<'py>(
+unsafe fn vectorcall<'py, const N: usize>(
     callable: &Bound<'py, PyAny>,
-    args: &[*mut ffi::PyObject],
+    mut frame: [*mut ffi::PyObject; N],
 ) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: promised by the caller; no keywords are given.
+    // SAFETY: promised by the caller; the flag tells that the place before the arguments may be used.
     unsafe {
         let result = ffi::PyObject_Vectorcall(
             callable.as_ptr(),
-            args.as_ptr(),
-            args.len(),
+            frame.as_mut_ptr().add(1),
+            (N - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
             std::ptr::null_mut(),
         );
         Bound::from_owned_ptr_or_err(callable.py(), result)
     }
+}
+
+/// Calls `callable` without arguments.
+#[inline]
+pub fn call0<'py>(callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: there are no arguments.
+    unsafe { vectorcall(callable, [std::ptr::null_mut()]) }
 }
 
 /// Calls `callable` with one argument.
@@ -114,7 +123,7 @@ pub fn call1<'py>(
     arg: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: `arg` is alive.
-    unsafe { vectorcall(callable, &[arg.as_ptr()]) }
+    unsafe { vectorcall(callable, [std::ptr::null_mut(), arg.as_ptr()]) }
 }
 
 /// A copy of the current context.

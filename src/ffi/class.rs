@@ -118,6 +118,8 @@ pub struct Definition {
     pub subclassable: bool,
     /// Whether Python may call it to make an instance.
     pub constructible: bool,
+    /// Whether to add a list of weak references, for a base that has none.
+    pub weak_references: bool,
 }
 
 /// Builds `T`'s class on top of `base` and keeps it in [`Class::class`].
@@ -156,6 +158,22 @@ pub fn build<'py, T: Class>(
     let mut attributes = definition.attributes;
     attributes.push(ffi::PyGetSetDef::default());
     slot(ffi::Py_tp_getset, Vec::leak(attributes).as_mut_ptr().cast());
+    let mut size = offset + size_of::<T>();
+    if definition.weak_references {
+        let place = size.next_multiple_of(align_of::<*mut ffi::PyObject>());
+        size = place + size_of::<*mut ffi::PyObject>();
+        let members = vec![
+            ffi::PyMemberDef {
+                name: c"__weaklistoffset__".as_ptr(),
+                type_code: ffi::Py_T_PYSSIZET,
+                offset: place as ffi::Py_ssize_t,
+                flags: ffi::Py_READONLY,
+                doc: ptr::null(),
+            },
+            ffi::PyMemberDef::default(),
+        ];
+        slot(ffi::Py_tp_members, Vec::leak(members).as_mut_ptr().cast());
+    }
     slot(0, ptr::null_mut());
 
     let mut flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
@@ -167,7 +185,7 @@ pub fn build<'py, T: Class>(
     }
     let mut spec = ffi::PyType_Spec {
         name: T::NAME.as_ptr(),
-        basicsize: (offset + size_of::<T>()) as c_int,
+        basicsize: size as c_int,
         itemsize: 0,
         flags: flags as _,
         slots: slots.as_mut_ptr(),

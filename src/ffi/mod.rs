@@ -21,13 +21,14 @@
 //!    released only after the new one is in place.
 
 pub mod args;
+pub mod buffer;
 pub mod call;
 pub mod class;
 pub mod method;
 pub mod reference;
 pub mod slot;
 
-pub use args::{Args, Signature};
+pub use args::{Args, Rest, Signature};
 pub use class::{Class, ClassCell, Definition, build};
 pub use reference::{Owned, Ref};
 pub use slot::{Slot, Traversal, Visit};
