@@ -2,5 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod ffi;
+
 #[pymodule]
 mod _ferrio {}
