@@ -122,6 +122,7 @@ check-python: $(VENV)/.ferrio-$(PROFILE) $(VENV)/.packages-check
 	$(BIN)/ruff check
 	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy.stubtest ferrio
+	$(BIN)/shellcheck .ci/run .ci/install tools/sid-root
 	$(BIN)/python tools/links.py
 
 .PHONY: fmt
