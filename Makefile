@@ -29,7 +29,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/$(KEY)
 # cargo in this interpreter's own target folder, and PyO3 built for this interpreter.
 CARGO := CARGO_TARGET_DIR=$(TARGET) PYO3_PYTHON=$(BIN)/python cargo
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Folders too: theirs is the time stamp that changes when a file is deleted.
 SOURCES := $(shell find Cargo.toml Cargo.lock pyproject.toml src crates python \
 	-not -name '*.so' -not -name __pycache__ -not -name '*.pyc')

@@ -33,7 +33,7 @@ SID_ROOT = Path(__file__).with_name("sid-root")
 PROBE = """
 import json, os, platform, sys, sysconfig
 print(json.dumps({
-    "executable": os.path.realpath(sys.executable),
+    "python": os.path.realpath(sys.executable),
     "implementation": platform.python_implementation(),
     "version": list(sys.version_info[:3]),
     "flags": getattr(sys, "abiflags", ""),
@@ -51,7 +51,6 @@ class Interpreter:
     """An interpreter and the words that must come before a command to run it there."""
 
     python: str
-    executable: str
     minor: int
     micro: int
     flags: str
@@ -95,7 +94,7 @@ def probe(python: str, enter: tuple[str, ...] = ()) -> Interpreter:
         raise LeftOut(f"version {major}.{minor}.{micro}")
     if told["free_threaded"]:
         raise LeftOut("a free-threaded build")
-    return Interpreter(python, told["executable"], minor, micro, told["flags"], enter)
+    return Interpreter(told["python"], minor, micro, told["flags"], enter)
 
 
 def candidates() -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -129,7 +128,7 @@ def find() -> tuple[list[Interpreter], list[tuple[str, str]]]:
             left_out.append((python, str(reason)))
             continue
         first = found.setdefault(interpreter.name, interpreter)
-        if first.executable != interpreter.executable:
+        if first.python != interpreter.python:
             left_out.append((python, f"{interpreter.key}, and {first.key} is taken already"))
     return sorted(found.values(), key=lambda i: (i.minor, i.flags)), left_out
 
