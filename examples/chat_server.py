@@ -10,6 +10,7 @@ Ctrl-C stops it.
 import argparse
 import asyncio
 import signal
+from typing import ClassVar, cast
 
 LONGEST_LINE = 4096
 
@@ -17,12 +18,11 @@ LONGEST_LINE = 4096
 class Member(asyncio.Protocol):
     """One connection; `members` are all of them."""
 
-    members: set["Member"] = set()  # noqa: RUF012, shared on purpose
+    members: ClassVar[set["Member"]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the member join."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self.rest = b""
         self.members.add(self)
         self.tell_all(b"* %d here\n" % len(self.members))

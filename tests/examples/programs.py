@@ -28,6 +28,12 @@ COMPLAINTS = re.compile(
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def read_until(file, line):
+    """Read lines up to this one; the connection must not end before it comes."""
+    while (read := file.readline()) != line:
+        assert read, f"the connection ended before {line!r}"
+
+
 class Output:
     """What a program has written to one of its pipes."""
 

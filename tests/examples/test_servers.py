@@ -8,7 +8,7 @@ import socket
 import threading
 
 import pytest
-from programs import EXAMPLES, PATIENCE, PYTHON, Program
+from programs import EXAMPLES, PATIENCE, PYTHON, Program, read_until
 
 
 class Server(Program):
@@ -136,8 +136,7 @@ def test_chat_drops_who_never_ends_a_line(chat):
 def test_chat_drops_who_does_not_read(chat):
     line = b"x" * 4000 + b"\n"
     with chat.connect() as ann, ann.makefile("rb") as to_ann, chat.connect(4096):
-        while to_ann.readline() != b"* 2 here\n":
-            pass
+        read_until(to_ann, b"* 2 here\n")
         # Far more than the buffers of a socket hold.
         for _ in range(20_000):
             ann.sendall(line)

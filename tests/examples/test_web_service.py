@@ -9,7 +9,7 @@ import socket
 from contextlib import closing
 
 import pytest
-from programs import EXAMPLES, PATIENCE, PYTHON, Program, serve_script, serve_uvicorn
+from programs import EXAMPLES, PATIENCE, PYTHON, Program, read_until, serve_script, serve_uvicorn
 
 SERVE = {"script": serve_script, "uvicorn": serve_uvicorn}
 LAMP = {"name": "lamp", "price": 19.5, "tags": ["light", "new"]}
@@ -191,8 +191,7 @@ def test_a_client_may_leave_in_the_middle_of_a_stream(service):
     # The end of the `service` fixture would wait for a stream that went on.
     with service.connect() as sock, sock.makefile("rb") as file:
         send_get(sock, "/countdown/10000?interval=0.01")
-        while file.readline() != b'{"number": 9998}\n':
-            pass
+        read_until(file, b'{"number": 9998}\n')
     with connect(service) as connection:
         assert call(connection, "GET", "/")[0] == 200
 
@@ -209,8 +208,7 @@ def test_a_signal_ends_the_service_after_the_last_answer(serve, mode, signum, co
         with idle.makefile("rb") as idle_file:
             assert read_response(idle_file)[0] == 200
             send_get(busy, "/countdown/10?interval=0.02")
-            while file.readline() != b'{"number": 10}\n':
-                pass
+            read_until(file, b'{"number": 10}\n')
             service.send_signal(signum)
             numbers = [json.loads(line)["number"] for line in file if line.startswith(b"{")]
             assert numbers == list(range(9, -1, -1))
