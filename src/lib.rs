@@ -17,6 +17,7 @@ mod _ferrio {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
         transport::listener::define(py)

@@ -1,8 +1,23 @@
-"""Python's asyncio, implemented in Rust."""
+"""Python's asyncio, implemented in Rust.
 
-from ._loop import Loop
+    import ferrio
 
+    ferrio.run(main())
 
-def new_event_loop():
-    """Return a new ferrio event loop."""
-    return Loop()
+The names are asyncio's and uvloop's: see `run`, `Runner`, `Loop`, `new_event_loop`, `install`. From a shell,
+`python -m ferrio app.py` runs a program unmodified.
+"""
+
+import sys
+
+from ._ferrio import __version__
+from ._loop import Loop, new_event_loop
+from ._runners import Runner, run
+
+__all__ = ["Loop", "Runner", "__version__", "new_event_loop", "run"]
+
+# Policies, and with them the means to replace the default loop of a process, end with Python 3.15.
+if sys.version_info < (3, 16):
+    from ._policy import EventLoopPolicy, install
+
+    __all__ += ["EventLoopPolicy", "install"]
