@@ -36,10 +36,7 @@ pub fn resolution() -> u64 {
 }
 
 fn read(call: unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: both calls only write one `timespec` through a pointer that is valid for the call.
     let failed = unsafe { call(CLOCK, &mut time) };
     // The calls can fail only for a clock that the system lacks, and these are always there.

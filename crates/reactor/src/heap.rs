@@ -30,9 +30,7 @@ pub(crate) struct Heap {
 
 impl Heap {
     pub(crate) const fn new() -> Self {
-        Self {
-            entries: Vec::new(),
-        }
+        Self { entries: Vec::new() }
     }
 
     pub(crate) fn len(&self) -> usize {

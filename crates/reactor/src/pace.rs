@@ -28,10 +28,7 @@ pub struct Pace {
 impl Pace {
     /// A pace of at most `gap` between two polls. With a gap of zero every turn polls.
     pub fn new(gap: Duration) -> Self {
-        Self {
-            gap: u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX),
-            next: 0,
-        }
+        Self { gap: u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX), next: 0 }
     }
 
     /// Whether a poll is due at `now_ns`, nanoseconds on [the clock](crate::clock).

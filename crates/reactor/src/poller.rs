@@ -166,17 +166,14 @@ impl Poller {
 
     /// What the last poll found, without the waker's own event.
     pub fn events(&self) -> impl Iterator<Item = Readiness> {
-        self.events
-            .iter()
-            .filter(|event| event.token() != WAKER)
-            .map(|event| Readiness {
-                token: event.token().0,
-                readable: event.is_readable(),
-                writable: event.is_writable(),
-                read_closed: event.is_read_closed(),
-                write_closed: event.is_write_closed(),
-                error: event.is_error(),
-            })
+        self.events.iter().filter(|event| event.token() != WAKER).map(|event| Readiness {
+            token: event.token().0,
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            read_closed: event.is_read_closed(),
+            write_closed: event.is_write_closed(),
+            error: event.is_error(),
+        })
     }
 }
 

@@ -170,9 +170,7 @@ impl BlockingPool {
 
     fn start_worker(&self) -> io::Result<JoinHandle<()>> {
         let shared = self.shared.clone();
-        thread::Builder::new()
-            .name(shared.name.clone())
-            .spawn(move || shared.work())
+        thread::Builder::new().name(shared.name.clone()).spawn(move || shared.work())
     }
 }
 

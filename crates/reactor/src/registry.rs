@@ -109,9 +109,7 @@ pub struct Registry {
 
 impl Registry {
     pub(crate) fn new(selector: mio::Registry) -> Self {
-        Self {
-            selector: Arc::new(selector),
-        }
+        Self { selector: Arc::new(selector) }
     }
 
     #[cfg(all(test, target_os = "linux"))]
@@ -183,10 +181,9 @@ impl Registry {
 
 fn checked(token: usize) -> io::Result<Token> {
     match Token(token) {
-        WAKER => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the token usize::MAX is reserved",
-        )),
+        WAKER => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "the token usize::MAX is reserved"))
+        }
         token => Ok(token),
     }
 }

@@ -83,13 +83,7 @@ impl<T> Slot<T> {
 impl<T> TimerQueue<T> {
     /// An empty queue. Allocates nothing yet.
     pub const fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: NONE,
-            heap: Heap::new(),
-            live: 0,
-            inserted: 0,
-        }
+        Self { slots: Vec::new(), free: NONE, heap: Heap::new(), live: 0, inserted: 0 }
     }
 
     /// Adds `value`, due at `deadline`, which may have passed. O(log n), O(1) when most others are
@@ -100,11 +94,7 @@ impl<T> TimerQueue<T> {
     /// With four billion timers pending.
     pub fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
         let key = self.fill_slot(value);
-        self.heap.push(Entry {
-            deadline,
-            sequence: self.inserted,
-            key,
-        });
+        self.heap.push(Entry { deadline, sequence: self.inserted, key });
         self.inserted += 1;
         self.live += 1;
         key
@@ -173,32 +163,19 @@ impl<T> TimerQueue<T> {
     pub fn take_all(&mut self) -> Vec<T> {
         let mut entries = self.heap.take();
         entries.sort_unstable_by_key(Entry::order);
-        entries
-            .iter()
-            .filter_map(|entry| self.empty_slot(entry.key))
-            .collect()
+        entries.iter().filter_map(|entry| self.empty_slot(entry.key)).collect()
     }
 
     fn fill_slot(&mut self, value: T) -> TimerKey {
         if let Some(slot) = self.slots.get_mut(self.free as usize) {
-            let key = TimerKey {
-                slot: self.free,
-                generation: slot.generation,
-            };
+            let key = TimerKey { slot: self.free, generation: slot.generation };
             self.free = slot.next;
             slot.value = Some(value);
             return key;
         }
-        let key = TimerKey {
-            slot: self.slots.len() as u32,
-            generation: NonZeroU32::MIN,
-        };
+        let key = TimerKey { slot: self.slots.len() as u32, generation: NonZeroU32::MIN };
         assert!(self.slots.len() < NONE as usize, "too many timers");
-        self.slots.push(Slot {
-            generation: key.generation,
-            next: NONE,
-            value: Some(value),
-        });
+        self.slots.push(Slot { generation: key.generation, next: NONE, value: Some(value) });
         key
     }
 

@@ -56,12 +56,7 @@ struct Shared {
 
 impl Waker {
     pub(crate) fn new(inner: mio::Waker) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                pending: AtomicBool::new(false),
-                inner,
-            }),
-        }
+        Self { shared: Arc::new(Shared { pending: AtomicBool::new(false), inner }) }
     }
 
     /// Wakes the poller. What was written to memory before is visible to its thread once `poll` has

@@ -78,11 +78,7 @@ impl<B: AsRef<[u8]>> Piece<B> {
 impl<B: AsRef<[u8]>> WriteQueue<B> {
     /// An empty queue, for one descriptor. Allocates nothing yet.
     pub const fn new() -> Self {
-        Self {
-            pieces: VecDeque::new(),
-            len: 0,
-            call: Call::SendMsg,
-        }
+        Self { pieces: VecDeque::new(), len: 0, call: Call::SendMsg }
     }
 
     /// Appends `buffer`. An empty one is kept like any other, to be handed out in its turn.
@@ -93,10 +89,7 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     /// Appends the part of `buffer` that begins at `offset`: its first `offset` bytes have been
     /// sent already.
     pub fn push_from(&mut self, buffer: B, offset: usize) {
-        let piece = Piece {
-            buffer,
-            sent: offset,
-        };
+        let piece = Piece { buffer, sent: offset };
         self.len += piece.rest().len();
         self.pieces.push_back(piece);
     }
@@ -136,11 +129,8 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
             room -= rest.len();
             count += 1;
         }
-        let taken = if room < LONGEST_WRITE {
-            write(&mut self.call, fd, &slices[..count])?
-        } else {
-            0
-        };
+        let taken =
+            if room < LONGEST_WRITE { write(&mut self.call, fd, &slices[..count])? } else { 0 };
         self.advance(taken, count, retired);
         Ok(taken)
     }
@@ -196,11 +186,7 @@ fn write(call: &mut Call, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize
 
 fn send(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     // Only the newest of Apple's systems know the flag.
-    const FLAGS: libc::c_int = if cfg!(target_vendor = "apple") {
-        0
-    } else {
-        libc::MSG_NOSIGNAL
-    };
+    const FLAGS: libc::c_int = if cfg!(target_vendor = "apple") { 0 } else { libc::MSG_NOSIGNAL };
     // SAFETY: `msghdr` is a plain C structure of integers and pointers that may be null: all zeros
     // is a message without address, control data and bytes.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };

@@ -19,11 +19,7 @@ fn poller_and_inbox<T: Send>() -> (Poller, Inbox<T>) {
 /// One turn of the consumer, by the protocol.
 fn wait_for_more<T: Send>(poller: &mut Poller, inbox: &Inbox<T>, received: &mut VecDeque<T>) {
     let start = Instant::now();
-    let timeout = if inbox.prepare_to_sleep() {
-        LOST
-    } else {
-        Duration::ZERO
-    };
+    let timeout = if inbox.prepare_to_sleep() { LOST } else { Duration::ZERO };
     poller.poll(Some(timeout)).unwrap();
     inbox.awake();
     assert!(start.elapsed() < LOST, "a wake-up was lost");
@@ -95,11 +91,7 @@ fn a_push_makes_a_system_call_only_for_a_sleeping_consumer() {
     inbox.push(2).unwrap();
     inbox.drain_into(&mut received);
     inbox.push(3).unwrap();
-    assert_eq!(
-        system_calls(&poller),
-        0,
-        "the consumer was refused its sleep"
-    );
+    assert_eq!(system_calls(&poller), 0, "the consumer was refused its sleep");
     inbox.drain_into(&mut received);
 
     assert!(inbox.prepare_to_sleep());

@@ -19,9 +19,7 @@ fn watching(interest: Interest, trigger: Trigger) -> (Poller, UnixStream, UnixSt
     let poller = Poller::new().unwrap();
     let (watched, peer) = UnixStream::pair().unwrap();
     watched.set_nonblocking(true).unwrap();
-    poller
-        .register(watched.as_raw_fd(), 1, interest, trigger)
-        .unwrap();
+    poller.register(watched.as_raw_fd(), 1, interest, trigger).unwrap();
     (poller, watched, peer)
 }
 
@@ -56,11 +54,7 @@ fn readable(token: usize) -> Readiness {
 }
 
 fn writable(token: usize) -> Readiness {
-    Readiness {
-        readable: false,
-        writable: true,
-        ..readable(token)
-    }
+    Readiness { readable: false, writable: true, ..readable(token) }
 }
 
 #[test]
@@ -93,9 +87,7 @@ fn what_was_ready_before_is_reported() {
         let (watched, mut peer) = UnixStream::pair().unwrap();
         peer.write_all(b"a").unwrap();
         let mut poller = Poller::new().unwrap();
-        poller
-            .register(watched.as_raw_fd(), 1, Interest::READABLE, trigger)
-            .unwrap();
+        poller.register(watched.as_raw_fd(), 1, Interest::READABLE, trigger).unwrap();
         assert_eq!(ready(&mut poller), [readable(1)], "{trigger:?}");
     }
 }
@@ -109,15 +101,10 @@ fn only_what_is_of_interest_is_reported() {
         assert_eq!(ready(&mut poller), [writable(1)], "{trigger:?}");
 
         poller.reregister(fd, 2, Interest::BOTH, trigger).unwrap();
-        let both = Readiness {
-            writable: true,
-            ..readable(2)
-        };
+        let both = Readiness { writable: true, ..readable(2) };
         assert_eq!(ready(&mut poller), [both], "{trigger:?}");
 
-        poller
-            .reregister(fd, 3, Interest::READABLE, trigger)
-            .unwrap();
+        poller.reregister(fd, 3, Interest::READABLE, trigger).unwrap();
         assert_eq!(ready(&mut poller), [readable(3)], "{trigger:?}");
 
         poller.deregister(fd).unwrap();
@@ -148,9 +135,7 @@ fn reregistering_looks_afresh() {
     peer.write_all(b"a").unwrap();
     assert_eq!(ready(&mut poller), [readable(1)]);
     assert_eq!(ready(&mut poller), []);
-    poller
-        .reregister(watched.as_raw_fd(), 1, Interest::READABLE, Trigger::Edge)
-        .unwrap();
+    poller.reregister(watched.as_raw_fd(), 1, Interest::READABLE, Trigger::Edge).unwrap();
     assert_eq!(ready(&mut poller), [readable(1)]);
     assert_eq!(ready(&mut poller), []);
 }
@@ -159,9 +144,7 @@ fn reregistering_looks_afresh() {
 fn the_trigger_can_be_changed_both_ways() {
     let (mut poller, watched, mut peer) = watching(Interest::READABLE, Trigger::Edge);
     let mut change = |trigger| {
-        poller
-            .reregister(watched.as_raw_fd(), 1, Interest::READABLE, trigger)
-            .unwrap();
+        poller.reregister(watched.as_raw_fd(), 1, Interest::READABLE, trigger).unwrap();
         (0..3).map(|_| ready(&mut poller).len()).collect::<Vec<_>>()
     };
     peer.write_all(b"a").unwrap();
@@ -190,9 +173,7 @@ fn a_pipe_without_a_reader_wakes_the_writer() {
         // A full one, so that it isn't writable by itself.
         while writer.write(&[0; 4096]).is_ok() {}
         let mut poller = Poller::new().unwrap();
-        poller
-            .register(writer.as_raw_fd(), 1, Interest::WRITABLE, trigger)
-            .unwrap();
+        poller.register(writer.as_raw_fd(), 1, Interest::WRITABLE, trigger).unwrap();
         assert_eq!(ready(&mut poller), [], "{trigger:?}");
         drop(reader);
         let [event] = ready(&mut poller)[..] else {
@@ -209,19 +190,14 @@ fn a_reset_connection_wakes_both_sides() {
         let watched = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (peer, _) = listener.accept().unwrap();
         let mut poller = Poller::new().unwrap();
-        poller
-            .register(watched.as_raw_fd(), 1, Interest::READABLE, trigger)
-            .unwrap();
+        poller.register(watched.as_raw_fd(), 1, Interest::READABLE, trigger).unwrap();
         // Closing a socket that has unread bytes resets the connection.
         (&watched).write_all(b"unread").unwrap();
         peer.peek(&mut [0]).unwrap();
         drop(peer);
         poller.poll(Some(LOST)).unwrap();
         let event = poller.events().next().unwrap();
-        assert!(
-            event.wakes_reader() && event.wakes_writer(),
-            "{trigger:?}: {event:?}"
-        );
+        assert!(event.wakes_reader() && event.wakes_writer(), "{trigger:?}: {event:?}");
     }
 }
 
@@ -241,14 +217,10 @@ fn no_event_is_left_behind_by_a_crowd() {
     const CROWD: usize = 3000;
     allow_open_files(CROWD + 500);
     let (watched, mut peer) = UnixStream::pair().unwrap();
-    let crowd: Vec<OwnedFd> = (0..CROWD)
-        .map(|_| watched.try_clone().unwrap().into())
-        .collect();
+    let crowd: Vec<OwnedFd> = (0..CROWD).map(|_| watched.try_clone().unwrap().into()).collect();
     let mut poller = Poller::new().unwrap();
     for (token, fd) in crowd.iter().enumerate() {
-        poller
-            .register(fd.as_raw_fd(), token, Interest::READABLE, Trigger::Edge)
-            .unwrap();
+        poller.register(fd.as_raw_fd(), token, Interest::READABLE, Trigger::Edge).unwrap();
     }
     peer.write_all(b"a").unwrap();
 
@@ -258,9 +230,7 @@ fn no_event_is_left_behind_by_a_crowd() {
         if events.is_empty() {
             break;
         }
-        events
-            .iter()
-            .for_each(|event| times_reported[event.token] += 1);
+        events.iter().for_each(|event| times_reported[event.token] += 1);
     }
     assert!(times_reported.iter().all(|&times| times == 1));
 }
@@ -270,9 +240,7 @@ fn a_timeout_is_never_cut_short() {
     let mut poller = Poller::new().unwrap();
     for nanoseconds in [1, 999_999, 1_000_001, 2_500_000] {
         let deadline = clock::now() + nanoseconds;
-        poller
-            .poll(Some(Duration::from_nanos(nanoseconds)))
-            .unwrap();
+        poller.poll(Some(Duration::from_nanos(nanoseconds))).unwrap();
         assert!(clock::now() >= deadline, "{nanoseconds} ns");
         assert_eq!(poller.events().count(), 0);
     }
@@ -308,10 +276,7 @@ fn an_interrupted_poll_returns_without_events() {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = nothing as *const () as usize;
-        assert_eq!(
-            libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()),
-            0
-        );
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
     }
     let (started, start) = mpsc::channel();
     let polling = thread::spawn(move || {
@@ -378,14 +343,7 @@ fn the_wakers_token_is_taken() {
             .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         // The one below is free, and comes back whole.
-        poller
-            .register(
-                watched.as_raw_fd(),
-                usize::MAX - 1,
-                Interest::WRITABLE,
-                trigger,
-            )
-            .unwrap();
+        poller.register(watched.as_raw_fd(), usize::MAX - 1, Interest::WRITABLE, trigger).unwrap();
         assert_eq!(ready(&mut poller), [writable(usize::MAX - 1)]);
     }
 }
@@ -403,10 +361,7 @@ fn interests_are_made_of_their_directions() {
 
 /// Raises the limit of open files to `count`, if it is lower.
 fn allow_open_files(count: usize) {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the calls read and write one `rlimit` through a pointer that is valid for the call.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);

@@ -17,8 +17,7 @@ fn pool(limit: usize) -> BlockingPool {
 /// Runs a job and says which thread ran it.
 fn thread_of_a_job(pool: &BlockingPool) -> ThreadId {
     let (tell, told) = mpsc::channel();
-    pool.spawn(move || tell.send(thread::current().id()).unwrap())
-        .unwrap();
+    pool.spawn(move || tell.send(thread::current().id()).unwrap()).unwrap();
     told.recv().unwrap()
 }
 
@@ -143,11 +142,7 @@ fn a_job_that_panics_costs_no_thread() {
 fn threads_carry_the_pools_name() {
     let pool = pool(1);
     let (tell, told) = mpsc::channel();
-    pool.spawn(move || {
-        tell.send(thread::current().name().map(str::to_owned))
-            .unwrap()
-    })
-    .unwrap();
+    pool.spawn(move || tell.send(thread::current().name().map(str::to_owned)).unwrap()).unwrap();
     assert_eq!(told.recv().unwrap().as_deref(), Some("tested"));
 }
 
@@ -223,8 +218,7 @@ fn a_job_may_spawn_another() {
     let pool = Arc::new(pool(1));
     let (tell, told) = mpsc::channel();
     let own = pool.clone();
-    pool.spawn(move || own.spawn(move || tell.send(()).unwrap()).unwrap())
-        .unwrap();
+    pool.spawn(move || own.spawn(move || tell.send(()).unwrap()).unwrap()).unwrap();
     told.recv().unwrap();
 }
 

@@ -26,13 +26,9 @@ pub(crate) fn system_calls(poller: &Poller) -> u64 {
     let data = format!("data: {:16x} ", WAKER.0);
     let eventfd = field(poller.registry().selector().as_raw_fd(), |line| {
         let target = line.strip_prefix("tfd:")?;
-        target
-            .contains(&data)
-            .then(|| target.split_whitespace().next())?
+        target.contains(&data).then(|| target.split_whitespace().next())?
     });
-    let count = field(eventfd.parse().unwrap(), |line| {
-        line.strip_prefix("eventfd-count:")
-    });
+    let count = field(eventfd.parse().unwrap(), |line| line.strip_prefix("eventfd-count:"));
     u64::from_str_radix(&count, 16).unwrap()
 }
 
@@ -128,10 +124,7 @@ fn none_is_lost_between_threads() {
         })
         .collect();
 
-    while seen
-        .iter()
-        .any(|seen| seen.load(Ordering::Relaxed) < ROUNDS)
-    {
+    while seen.iter().any(|seen| seen.load(Ordering::Relaxed) < ROUNDS) {
         poll_expecting_a_wake_up(&mut poller);
         for (seen, published) in seen.iter().zip(published.iter()) {
             seen.store(published.load(Ordering::Relaxed), Ordering::Relaxed);

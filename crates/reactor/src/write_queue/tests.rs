@@ -123,9 +123,7 @@ fn a_full_socket_says_so_and_leaves_the_queue_as_it_is() {
     while !would_block(queue.write_to(socket.as_raw_fd(), &mut retired)) {}
     let left = queue.len();
     assert!(left > 0);
-    assert!(would_block(
-        queue.write_to(socket.as_raw_fd(), &mut retired)
-    ));
+    assert!(would_block(queue.write_to(socket.as_raw_fd(), &mut retired)));
     assert_eq!(queue.len(), left);
     assert!(retired.is_empty());
     assert!(!queue.is_empty());
@@ -216,9 +214,7 @@ fn no_buffer_is_dropped_inside() {
     queue.write_to(socket.as_raw_fd(), &mut retired).unwrap();
     drop(peer);
     queue.push(Noisy("refused", dropped.clone()));
-    queue
-        .write_to(socket.as_raw_fd(), &mut retired)
-        .unwrap_err();
+    queue.write_to(socket.as_raw_fd(), &mut retired).unwrap_err();
     let rest = queue.drain();
     drop(queue);
     assert!(dropped.borrow().is_empty());
@@ -246,9 +242,7 @@ fn a_closed_peer_is_an_error_and_no_signal() {
     drop(peer);
     let mut queue = WriteQueue::new();
     queue.push("refused");
-    let error = queue
-        .write_to(socket.as_raw_fd(), &mut Vec::new())
-        .unwrap_err();
+    let error = queue.write_to(socket.as_raw_fd(), &mut Vec::new()).unwrap_err();
     // SAFETY: the action is what the call above has filled in.
     unsafe { libc::sigaction(libc::SIGPIPE, &before, std::ptr::null_mut()) };
 
@@ -266,10 +260,7 @@ fn a_pipe_is_as_good_as_a_socket() {
     for text in ["over ", "a ", "pipe"] {
         queue.push(text);
     }
-    assert_eq!(
-        queue.write_to(writer.as_raw_fd(), &mut retired).unwrap(),
-        11
-    );
+    assert_eq!(queue.write_to(writer.as_raw_fd(), &mut retired).unwrap(), 11);
     queue.push(", twice");
     assert_eq!(queue.write_to(writer.as_raw_fd(), &mut retired).unwrap(), 7);
     drop(writer);

@@ -1,0 +1,10 @@
+"""Every example is tested on asyncio, which arbitrates, and on ferrio."""
+
+import pytest
+from programs import PYTHON
+
+
+@pytest.fixture(scope="module", params=PYTHON)
+def mode(request):
+    """What runs the example: "asyncio" or "ferrio"."""
+    return request.param
