@@ -1,0 +1,47 @@
+//! Connected sockets that become transports.
+
+use pyo3::ffi as capi;
+use pyo3::prelude::*;
+
+use super::readers::descriptor;
+use super::{Loop, none};
+use crate::ffi::{Args, Ref, Signature};
+use crate::method;
+use crate::transport::address::Address;
+use crate::transport::stream::StreamTransport;
+
+/// A stream transport for a connected Python socket, which the transport owns from now on.
+fn make_socket_transport<'py>(
+    this: Ref<'_, 'py, Loop>,
+    args: &Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    let [socket, protocol, waiter, extra, server] = args.parse(&Signature {
+        name: "_make_socket_transport",
+        parameters: ["sock", "protocol", "waiter", "extra", "server"],
+        positional: 3,
+        required: 2,
+    })?;
+    let (Some(socket), Some(protocol)) = (socket, protocol) else { return none(this) };
+    let given = |value: Option<pyo3::Borrowed<'_, 'py, PyAny>>| {
+        value.filter(|value| !value.is_none()).map(|value| value.to_owned())
+    };
+    let fd = descriptor(&socket)?;
+    this.as_any().call_method1("_ensure_fd_no_transport", (fd,))?;
+    let address = Address::of_peer(fd);
+    let transport = StreamTransport::create(this, fd, &protocol)?;
+    let stream = transport.get(py);
+    stream.adopt(&socket, address, given(extra))?;
+    StreamTransport::belongs_to(stream, given(server).as_ref(), given(waiter).as_ref())?;
+    StreamTransport::start(stream)?;
+    Ok(transport.into_any(py))
+}
+
+pub(super) fn methods() -> Vec<capi::PyMethodDef> {
+    vec![method!(
+        Loop,
+        c"_make_socket_transport",
+        make_socket_transport,
+        c"_make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None)\n\nReturn a new stream transport."
+    )]
+}

@@ -1,0 +1,434 @@
+//! `Handle` and `TimerHandle`: callbacks that wait for their turn and can be cancelled.
+//!
+//! They derive from `asyncio.Handle` and `asyncio.TimerHandle`, whose Python methods (`__repr__`, the
+//! comparisons) read the attributes that are defined here.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use ferrio_reactor::TimerKey;
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyTuple};
+
+use super::Loop;
+use super::debug;
+use crate::ffi::{
+    Class, ClassCell, Definition, Owned, Ref, Rest, Slot, Traversal, Visit, build, call,
+};
+use crate::{attribute, method0};
+
+/// A callback with its arguments, its context and its loop: what both kinds of handle hold.
+#[derive(Default)]
+pub struct Callback {
+    event_loop: Slot,
+    callable: Slot,
+    /// The argument when there is one, a tuple when there are several.
+    args: Slot,
+    arg_count: Cell<usize>,
+    context: Slot,
+    cancelled: Cell<bool>,
+    source_traceback: Slot,
+    /// What `repr` showed when the handle was cancelled in debug mode.
+    repr: Slot,
+}
+
+impl Callback {
+    fn fill(
+        &self,
+        event_loop: Ref<'_, '_, Loop>,
+        callable: Bound<'_, PyAny>,
+        args: Rest<'_, '_>,
+        context: Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = event_loop.py();
+        self.callable.set(callable);
+        self.arg_count.set(args.len());
+        match args.len() {
+            0 => {}
+            1 => self.args.set_opt(args.first(), py),
+            _ => self.args.set(args.to_tuple()?.into_any()),
+        }
+        self.context.set(context);
+        if event_loop.debug() {
+            self.source_traceback.set(debug::extract_stack(py)?);
+        }
+        self.event_loop.set(event_loop.to_any());
+        Ok(())
+    }
+
+    fn traverse(&self, visit: &Visit) -> Traversal {
+        visit.slot(&self.event_loop)?;
+        visit.slot(&self.callable)?;
+        visit.slot(&self.args)?;
+        visit.slot(&self.context)?;
+        visit.slot(&self.source_traceback)?;
+        visit.slot(&self.repr)
+    }
+
+    fn clear(&self) {
+        self.event_loop.clear();
+        self.release();
+        self.context.clear();
+        self.source_traceback.clear();
+        self.repr.clear();
+    }
+
+    /// Lets go of the callable and its arguments.
+    fn release(&self) {
+        self.arg_count.set(0);
+        self.callable.clear();
+        self.args.clear();
+    }
+
+    fn call<'py>(&self, callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = callable.py();
+        match (self.arg_count.get(), self.args.get(py)) {
+            (1, Some(arg)) => call::call1(callable, &arg),
+            (count, Some(args)) if count > 1 => {
+                // SAFETY: `fill` put a tuple here for more than one argument, and only it sets the slot.
+                callable.call1(unsafe { args.cast_unchecked::<PyTuple>() })
+            }
+            _ => call::call0(callable),
+        }
+    }
+
+    /// Runs the callback in its context. `handle` is the object that holds it.
+    ///
+    /// An exception goes to the loop's exception handler; only `KeyboardInterrupt` and `SystemExit` are returned.
+    pub fn run(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = handle.py();
+        let (Some(callable), Some(context)) = (self.callable.get(py), self.context.get(py)) else {
+            return Ok(());
+        };
+        match call::in_context(&context, || self.call(&callable)) {
+            Ok(_) => Ok(()),
+            Err(error) => self.failed(handle, error),
+        }
+    }
+
+    #[cold]
+    fn failed(&self, handle: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+        let py = handle.py();
+        if error.is_instance_of::<PyKeyboardInterrupt>(py)
+            || error.is_instance_of::<PySystemExit>(py)
+        {
+            return Err(error);
+        }
+        let Some(event_loop) = self.event_loop.get(py) else {
+            return Err(error);
+        };
+        let source = debug::format_callback_source(
+            &self.callable.get_or_none(py),
+            &self.arguments(py)?,
+            &event_loop,
+        )?;
+        let context = PyDict::new(py);
+        context.set_item("message", format!("Exception in callback {source}"))?;
+        context.set_item("exception", error.into_value(py))?;
+        context.set_item("handle", handle)?;
+        if let Some(traceback) = self.source_traceback.get(py) {
+            context.set_item("source_traceback", traceback)?;
+        }
+        event_loop.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
+    }
+
+    fn cancel(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = handle.py();
+        if self.cancelled.replace(true) {
+            return Ok(());
+        }
+        if let Some(event_loop) = self.event_loop.get(py)
+            && Ref::<Loop>::cast(&event_loop).is_some_and(|event_loop| event_loop.debug())
+        {
+            self.repr.set(handle.repr()?.into_any());
+        }
+        self.release();
+        Ok(())
+    }
+
+    fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(match (self.arg_count.get(), self.args.get(py)) {
+            (1, Some(arg)) => PyTuple::new(py, [arg])?.into_any(),
+            (count, Some(args)) if count > 1 => args,
+            _ => PyTuple::empty(py).into_any(),
+        })
+    }
+}
+
+/// A class whose instances hold a [`Callback`].
+pub trait HoldsCallback: Class {
+    /// The callback held.
+    fn callback(&self) -> &Callback;
+}
+
+/// `ferrio.Handle`, what `call_soon` returns.
+#[derive(Default)]
+pub struct Handle {
+    callback: Callback,
+}
+
+/// `ferrio.TimerHandle`, what `call_later` and `call_at` return.
+#[derive(Default)]
+pub struct TimerHandle {
+    callback: Callback,
+    when: Cell<f64>,
+    /// Its place in the loop's timers, until it is due or cancelled.
+    key: Cell<Option<TimerKey>>,
+}
+
+impl HoldsCallback for Handle {
+    fn callback(&self) -> &Callback {
+        &self.callback
+    }
+}
+
+impl HoldsCallback for TimerHandle {
+    fn callback(&self) -> &Callback {
+        &self.callback
+    }
+}
+
+static HANDLE: ClassCell = ClassCell::new();
+static TIMER_HANDLE: ClassCell = ClassCell::new();
+
+impl Class for Handle {
+    const NAME: &'static CStr = c"ferrio.Handle";
+    const FREELIST: usize = 1024;
+
+    fn class() -> &'static ClassCell {
+        &HANDLE
+    }
+    fn fresh() -> Self {
+        Self::default()
+    }
+    fn traverse(&self, visit: &Visit) -> Traversal {
+        self.callback.traverse(visit)
+    }
+    fn clear(&self) {
+        self.callback.clear();
+    }
+}
+
+impl Class for TimerHandle {
+    const NAME: &'static CStr = c"ferrio.TimerHandle";
+    const FREELIST: usize = 1024;
+
+    fn class() -> &'static ClassCell {
+        &TIMER_HANDLE
+    }
+    fn fresh() -> Self {
+        Self::default()
+    }
+    fn traverse(&self, visit: &Visit) -> Traversal {
+        self.callback.traverse(visit)
+    }
+    fn clear(&self) {
+        self.callback.clear();
+    }
+}
+
+impl Handle {
+    /// A handle that will call `callable(*args)` in `context`.
+    #[inline]
+    pub fn create(
+        event_loop: Ref<'_, '_, Loop>,
+        callable: Bound<'_, PyAny>,
+        args: Rest<'_, '_>,
+        context: Bound<'_, PyAny>,
+    ) -> PyResult<Owned<Self>> {
+        let py = event_loop.py();
+        let handle = Owned::<Self>::alloc(py)?;
+        handle.get(py).callback.fill(event_loop, callable, args, context)?;
+        Ok(handle)
+    }
+
+    /// A handle that will call `callable(arg)` in `context`.
+    pub fn create1<'py>(
+        event_loop: Ref<'_, 'py, Loop>,
+        callable: Bound<'py, PyAny>,
+        arg: Bound<'py, PyAny>,
+        context: Bound<'py, PyAny>,
+    ) -> PyResult<Owned<Self>> {
+        let py = event_loop.py();
+        let handle = Self::create(event_loop, callable, Rest::none(py), context)?;
+        let this = handle.get(py);
+        this.callback.args.set(arg);
+        this.callback.arg_count.set(1);
+        Ok(handle)
+    }
+
+    /// Whether the handle was cancelled.
+    pub fn cancelled(&self) -> bool {
+        self.callback.cancelled.get()
+    }
+
+    /// Cancels the handle, as its method does.
+    pub fn cancel(this: Ref<'_, '_, Self>) -> PyResult<()> {
+        this.callback.cancel(this.as_any())
+    }
+}
+
+impl TimerHandle {
+    /// A handle that will call `callable(*args)` in `context` at `when`, in seconds of the loop's clock.
+    #[inline]
+    pub fn create(
+        event_loop: Ref<'_, '_, Loop>,
+        when: f64,
+        callable: Bound<'_, PyAny>,
+        args: Rest<'_, '_>,
+        context: Bound<'_, PyAny>,
+    ) -> PyResult<Owned<Self>> {
+        let py = event_loop.py();
+        let handle = Owned::<Self>::alloc(py)?;
+        let this = handle.get(py);
+        this.callback.fill(event_loop, callable, args, context)?;
+        this.when.set(when);
+        Ok(handle)
+    }
+
+    /// Notes the handle's place in the loop's timers; `None` once it has left them.
+    pub fn set_key(&self, key: Option<TimerKey>) {
+        self.key.set(key);
+    }
+}
+
+fn run<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    this.callback().run(this.as_any())?;
+    none(this)
+}
+
+fn cancelled<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyBool::new(this.py(), this.callback().cancelled.get()).to_owned().into_any())
+}
+
+fn context<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.callback().context.get_or_none(this.py()))
+}
+
+fn event_loop<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.callback().event_loop.get_or_none(this.py()))
+}
+
+fn callable<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.callback().callable.get_or_none(this.py()))
+}
+
+fn args<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    if this.callback().callable.is_empty() {
+        return none(this);
+    }
+    this.callback().arguments(this.py())
+}
+
+fn source_traceback<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.callback().source_traceback.get_or_none(this.py()))
+}
+
+fn repr<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.callback().repr.get_or_none(this.py()))
+}
+
+fn none<'py, T: Class>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.py().None().into_bound(this.py()))
+}
+
+fn handle_cancel<'py>(this: Ref<'_, 'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
+    Handle::cancel(this)?;
+    none(this)
+}
+
+fn timer_cancel<'py>(this: Ref<'_, 'py, TimerHandle>) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    if let Some(key) = this.key.take()
+        && let Some(event_loop) = this.callback.event_loop.get(py)
+        && let Some(event_loop) = Ref::<Loop>::cast(&event_loop)
+    {
+        // The loop's reference goes last: `this` is kept alive by the caller.
+        let _timer = event_loop.cancel_timer(key);
+    }
+    this.callback.cancel(this.as_any())?;
+    none(this)
+}
+
+fn when<'py>(this: Ref<'_, 'py, TimerHandle>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyFloat::new(this.py(), this.when.get()).into_any())
+}
+
+fn scheduled<'py>(this: Ref<'_, 'py, TimerHandle>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyBool::new(this.py(), this.key.get().is_some()).to_owned().into_any())
+}
+
+/// The attributes that both classes have.
+macro_rules! attributes {
+    ($class:ty) => {
+        vec![
+            attribute!($class, c"_callback", callable),
+            attribute!($class, c"_args", args),
+            attribute!($class, c"_cancelled", cancelled),
+            attribute!($class, c"_context", context),
+            attribute!($class, c"_loop", event_loop),
+            attribute!($class, c"_source_traceback", source_traceback),
+            attribute!($class, c"_repr", repr),
+        ]
+    };
+}
+
+/// The methods that both classes have.
+macro_rules! methods {
+    ($class:ty) => {
+        vec![
+            method0!(
+                $class,
+                c"cancelled",
+                cancelled,
+                c"Return True if the callback was cancelled."
+            ),
+            method0!(
+                $class,
+                c"get_context",
+                context,
+                c"Return the contextvars.Context of the callback."
+            ),
+            method0!($class, c"_run", run, c"Run the callback in its context."),
+        ]
+    };
+}
+
+/// Builds both classes. Raises what the import of `asyncio` raises.
+pub fn define(py: Python<'_>) -> PyResult<()> {
+    let events = py.import("asyncio.events")?;
+    let mut handle_methods = methods!(Handle);
+    handle_methods.push(method0!(Handle, c"cancel", handle_cancel, c"Cancel the callback."));
+    build::<Handle>(
+        events.getattr("Handle")?.cast()?,
+        Definition {
+            doc: Some(c"A callback that waits for its turn; cancel() keeps it from running."),
+            methods: handle_methods,
+            attributes: attributes!(Handle),
+            ..Definition::default()
+        },
+    )?;
+    let mut timer_methods = methods!(TimerHandle);
+    timer_methods.push(method0!(TimerHandle, c"cancel", timer_cancel, c"Cancel the callback."));
+    timer_methods.push(method0!(
+        TimerHandle,
+        c"when",
+        when,
+        c"Return the time of the callback, in seconds of the loop's clock."
+    ));
+    let mut timer_attributes = attributes!(TimerHandle);
+    timer_attributes.push(attribute!(TimerHandle, c"_when", when));
+    timer_attributes.push(attribute!(TimerHandle, c"_scheduled", scheduled));
+    build::<TimerHandle>(
+        events.getattr("TimerHandle")?.cast()?,
+        Definition {
+            doc: Some(c"A callback that waits for its time; cancel() keeps it from running."),
+            methods: timer_methods,
+            attributes: timer_attributes,
+            ..Definition::default()
+        },
+    )?;
+    Ok(())
+}

@@ -1,0 +1,322 @@
+//! The event loop, a file a concern.
+//!
+//! [`Loop`] is the base of the Python class `ferrio.Loop`: it holds what runs at every turn. What only sets things up
+//! and waits (name resolution, `create_connection`, executors) stands in `python/ferrio/`, on top of it.
+//!
+//! - `ready.rs`, `run.rs`: the queue of what runs next, and the turn that runs it;
+//! - `schedule.rs`, `handle.rs`: `call_soon`, `call_later`, `call_at`, and what they return;
+//! - `readers.rs`: file descriptors that are watched, by `add_reader` or by a transport;
+//! - `servers.rs`, `connections.rs`: sockets that become transports;
+//! - `debug.rs`: what messages need.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ffi::CStr;
+use std::time::Duration;
+
+use ferrio_reactor::{Pace, Poller, Registry, TimerKey, TimerQueue, Waker};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBool;
+
+use crate::ffi::{Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build};
+use crate::transport::stream::StreamTransport;
+use crate::{attribute, init_slot, method0};
+
+mod connections;
+mod debug;
+pub mod handle;
+pub mod readers;
+pub mod ready;
+mod run;
+mod schedule;
+mod servers;
+
+use handle::TimerHandle;
+use readers::Source;
+use ready::Ready;
+
+/// How long callbacks may run before the next look at the sockets: long enough to spread the cost of the system
+/// call, short beside the time that a message takes on the wire.
+const POLL_GAP: Duration = Duration::from_micros(50);
+
+/// The fields of `ferrio.Loop`.
+#[derive(Default)]
+pub struct Loop {
+    /// What `__init__` opens; empty before that and after `close`.
+    io: RefCell<Option<Io>>,
+    ready: RefCell<VecDeque<Ready>>,
+    timers: RefCell<TimerQueue<Owned<TimerHandle>>>,
+    /// What watches each file descriptor, by its number.
+    sources: RefCell<Vec<Source>>,
+    /// Transports with writes to send at the end of this turn.
+    flushes: RefCell<Vec<Owned<StreamTransport>>>,
+    task_factory: Slot,
+    /// The thread that runs the loop, 0 for none.
+    thread: Cell<u64>,
+    closed: Cell<bool>,
+    stopping: Cell<bool>,
+    debug: Cell<bool>,
+    /// Whether the loop's thread is in `poll`, or about to enter it: then a push from elsewhere must wake it.
+    asleep: Cell<bool>,
+    /// Whether asyncio's record of the current task names one of this loop's.
+    pub has_current_task: Cell<bool>,
+    /// Counts the turns, so that a transport knows the writes of this one.
+    turn: Cell<u64>,
+}
+
+/// The parts of a loop that hold file descriptors.
+struct Io {
+    /// Apart, for `poll` borrows it while other threads run.
+    poller: std::rc::Rc<RefCell<Poller>>,
+    registry: Registry,
+    waker: Waker,
+    pace: Pace,
+}
+
+static LOOP: ClassCell = ClassCell::new();
+
+impl Class for Loop {
+    const NAME: &'static CStr = c"ferrio._ferrio.Loop";
+
+    fn class() -> &'static ClassCell {
+        &LOOP
+    }
+
+    fn fresh() -> Self {
+        Self::default()
+    }
+
+    fn traverse(&self, visit: &Visit) -> Traversal {
+        for ready in self.ready.borrow().iter() {
+            ready.traverse(visit)?;
+        }
+        for timer in self.timers.borrow().values() {
+            visit.pointer(timer.as_ptr())?;
+        }
+        for source in self.sources.borrow().iter() {
+            source.traverse(visit)?;
+        }
+        for stream in self.flushes.borrow().iter() {
+            visit.pointer(stream.as_ptr())?;
+        }
+        visit.slot(&self.task_factory)
+    }
+
+    fn clear(&self) {
+        self.release_all();
+        self.task_factory.clear();
+    }
+}
+
+impl Loop {
+    /// Whether debug mode is on.
+    #[inline]
+    pub fn debug(&self) -> bool {
+        self.debug.get()
+    }
+
+    /// The number of this turn.
+    #[inline]
+    pub fn turn(&self) -> u64 {
+        self.turn.get()
+    }
+
+    /// Raises `RuntimeError` when the loop is closed and, in debug mode, when another thread than the loop's calls:
+    /// what `call_soon` checks.
+    #[inline]
+    pub fn check_callable(&self) -> PyResult<()> {
+        self.check_closed()?;
+        if self.debug.get() { self.check_thread() } else { Ok(()) }
+    }
+
+    #[inline]
+    fn check_closed(&self) -> PyResult<()> {
+        if self.closed.get() {
+            Err(PyRuntimeError::new_err("Event loop is closed"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_thread(&self) -> PyResult<()> {
+        match self.thread.get() {
+            0 => Ok(()),
+            thread if thread == current_thread() => Ok(()),
+            _ => Err(PyRuntimeError::new_err(
+                "Non-thread-safe operation invoked on an event loop other than the current one",
+            )),
+        }
+    }
+
+    /// Puts `ready` at the end of the queue.
+    #[inline]
+    pub fn push(&self, ready: Ready) {
+        self.ready.borrow_mut().push_back(ready);
+    }
+
+    /// Wakes the loop's thread if it is in `poll`.
+    fn wake(&self) -> PyResult<()> {
+        if self.asleep.get()
+            && let Some(io) = self.io.borrow().as_ref()
+        {
+            io.waker.wake()?;
+        }
+        Ok(())
+    }
+
+    /// Lets `stream` send what it gathered when this turn ends.
+    pub fn flush_later(&self, stream: Owned<StreamTransport>) {
+        self.flushes.borrow_mut().push(stream);
+    }
+
+    /// Takes a timer out of the queue, before it is due.
+    pub fn cancel_timer(&self, key: TimerKey) -> Option<Owned<TimerHandle>> {
+        self.timers.borrow_mut().cancel(key)
+    }
+
+    /// Lets go of everything that is scheduled or watched. Callbacks of the objects' own finalizers may schedule more.
+    fn release_all(&self) {
+        // Each is taken out first: dropping it runs Python code, which may come back here.
+        let ready = self.ready.take();
+        let timers = self.timers.borrow_mut().take_all();
+        let sources = self.sources.take();
+        let flushes = self.flushes.take();
+        drop((ready, timers, sources, flushes));
+    }
+}
+
+/// The identifier of this thread, as `threading.get_ident()` returns it.
+fn current_thread() -> u64 {
+    // SAFETY: has no preconditions.
+    unsafe { pyo3::ffi::PyThread_get_thread_ident() as u64 }
+}
+
+fn init(this: Ref<'_, '_, Loop>, _: &Args<'_, '_>) -> PyResult<()> {
+    let poller = Poller::new()?;
+    let io = Io {
+        registry: poller.registry().clone(),
+        waker: poller.waker(),
+        pace: Pace::new(POLL_GAP),
+        poller: std::rc::Rc::new(RefCell::new(poller)),
+    };
+    this.io.replace(Some(io));
+    Ok(())
+}
+
+/// Closes the poller and drops what is scheduled: the native part of `Loop.close()`.
+fn close<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    this.closed.set(true);
+    this.release_all();
+    this.io.replace(None);
+    none(this)
+}
+
+fn stop<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    this.stopping.set(true);
+    none(this)
+}
+
+fn none<'py, T: Class>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.py().None().into_bound(this.py()))
+}
+
+fn boolean(py: Python<'_>, value: bool) -> PyResult<Bound<'_, PyAny>> {
+    Ok(PyBool::new(py, value).to_owned().into_any())
+}
+
+fn truth(value: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    value
+        .ok_or_else(|| pyo3::exceptions::PyAttributeError::new_err("can't delete attribute"))?
+        .is_truthy()
+}
+
+fn get_debug<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    boolean(this.py(), this.debug.get())
+}
+
+fn set_debug(this: Ref<'_, '_, Loop>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    this.debug.set(truth(value)?);
+    Ok(())
+}
+
+fn is_closed<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    boolean(this.py(), this.closed.get())
+}
+
+fn set_closed(this: Ref<'_, '_, Loop>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    this.closed.set(truth(value)?);
+    Ok(())
+}
+
+fn is_stopping<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    boolean(this.py(), this.stopping.get())
+}
+
+fn set_stopping(this: Ref<'_, '_, Loop>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    this.stopping.set(truth(value)?);
+    Ok(())
+}
+
+fn is_running<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    boolean(this.py(), this.thread.get() != 0)
+}
+
+fn get_thread<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    match this.thread.get() {
+        0 => none(this),
+        thread => Ok(thread.into_pyobject(this.py())?.into_any()),
+    }
+}
+
+fn set_thread(this: Ref<'_, '_, Loop>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    this.thread.set(match value {
+        Some(value) if !value.is_none() => value.extract()?,
+        _ => 0,
+    });
+    Ok(())
+}
+
+fn get_task_factory<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.task_factory.get_or_none(this.py()))
+}
+
+fn set_task_factory(this: Ref<'_, '_, Loop>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    this.task_factory.set_opt(value.filter(|value| !value.is_none()).cloned(), this.py());
+    Ok(())
+}
+
+/// Builds the class. Raises what `PyType_FromSpecWithBases` raises.
+pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
+    handle::define(py)?;
+    let mut methods = vec![
+        method0!(Loop, c"_close", close, c"Close the poller and drop what is scheduled."),
+        method0!(Loop, c"stop", stop, c"Stop the loop at the end of this turn."),
+        method0!(Loop, c"get_debug", get_debug, c"Return True in debug mode."),
+        method0!(Loop, c"is_closed", is_closed, c"Return True if the loop was closed."),
+        method0!(Loop, c"is_running", is_running, c"Return True if the loop is running."),
+        method0!(Loop, c"_run", run::run, c"Run turns until stop() is called."),
+    ];
+    methods.extend(schedule::methods());
+    methods.extend(readers::methods());
+    methods.extend(connections::methods());
+    methods.extend(servers::methods());
+    build::<Loop>(
+        &py.get_type::<PyAny>(),
+        Definition {
+            doc: Some(c"What runs at every turn of ferrio.Loop."),
+            methods,
+            attributes: vec![
+                attribute!(Loop, c"_debug", get_debug, set_debug),
+                attribute!(Loop, c"_closed", is_closed, set_closed),
+                attribute!(Loop, c"_stopping", is_stopping, set_stopping),
+                attribute!(Loop, c"_thread_id", get_thread, set_thread),
+                attribute!(Loop, c"_task_factory", get_task_factory, set_task_factory),
+            ],
+            slots: vec![init_slot!(Loop, init)],
+            subclassable: true,
+            constructible: true,
+            weak_references: false,
+        },
+    )
+}

@@ -1,0 +1,48 @@
+//! What stands in the ready queue.
+
+use pyo3::prelude::*;
+
+use super::handle::{Handle, TimerHandle};
+use crate::ffi::{Owned, Traversal, Visit};
+use crate::task::Task;
+use crate::transport::listener::Listener;
+use crate::transport::stream::StreamTransport;
+
+/// One thing to run in this turn of the loop or the next. A task or a transport stands here as itself, not
+/// as a callback wrapped in a handle.
+pub enum Ready {
+    /// A callback from `call_soon`, or a reader or writer whose file descriptor is ready.
+    Handle(Owned<Handle>),
+    /// A timer that is due.
+    Timer(Owned<TimerHandle>),
+    /// A task whose turn it is.
+    Task(Owned<Task>),
+    /// A transport whose socket is ready.
+    Stream(Owned<StreamTransport>),
+    /// A listening socket with connections to accept.
+    Listener(Owned<Listener>),
+}
+
+impl Ready {
+    /// Reports what the entry owns to the garbage collector.
+    pub fn traverse(&self, visit: &Visit) -> Traversal {
+        visit.pointer(match self {
+            Ready::Handle(handle) => handle.as_ptr(),
+            Ready::Timer(timer) => timer.as_ptr(),
+            Ready::Task(task) => task.as_ptr(),
+            Ready::Stream(stream) => stream.as_ptr(),
+            Ready::Listener(listener) => listener.as_ptr(),
+        })
+    }
+
+    /// The entry as the object that debug messages name.
+    pub fn to_any<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        match self {
+            Ready::Handle(handle) => handle.get(py).to_any(),
+            Ready::Timer(timer) => timer.get(py).to_any(),
+            Ready::Task(task) => task.get(py).to_any(),
+            Ready::Stream(stream) => stream.get(py).to_any(),
+            Ready::Listener(listener) => listener.get(py).to_any(),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The turn of the loop: poll, then run what is ready.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ferrio_reactor::clock;
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::handle::HoldsCallback;
+use super::ready::Ready;
+use super::{Loop, none};
+use crate::ffi::Ref;
+use crate::task;
+
+/// Runs turns until the loop is told to stop: the native part of `run_forever()`.
+///
+/// Raises `KeyboardInterrupt` and `SystemExit` from callbacks and signal handlers; what is ready then stays so.
+pub fn run<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    // Entered once for the whole run, so that references released on the way are released at once.
+    Python::attach(|_| {
+        loop {
+            let outcome = this.run_turn(this);
+            task::current::clear(this);
+            outcome?;
+            if this.stopping.get() {
+                return none(this);
+            }
+        }
+    })
+}
+
+impl Loop {
+    fn run_turn(&self, this: Ref<'_, '_, Self>) -> PyResult<()> {
+        let py = this.py();
+        self.turn.set(self.turn.get() + 1);
+        let now = clock::now();
+        if self.ready.borrow().is_empty() && !self.stopping.get() {
+            let timeout =
+                self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
+            self.poll(py, timeout.map(Duration::from_nanos))?;
+        } else if self.io.borrow().as_ref().is_some_and(|io| io.pace.due(now)) {
+            self.poll(py, Some(Duration::ZERO))?;
+        }
+        self.queue_due_timers(py);
+        let batch = self.ready.borrow().len();
+        for _ in 0..batch {
+            let next = self.ready.borrow_mut().pop_front();
+            let Some(ready) = next else { break };
+            if self.debug.get() {
+                self.run_observed(this, ready)?;
+            } else {
+                self.run_one(this, &ready)?;
+            }
+        }
+        self.flush(py)
+    }
+
+    #[inline]
+    fn run_one(&self, this: Ref<'_, '_, Self>, ready: &Ready) -> PyResult<()> {
+        let py = this.py();
+        if let Ready::Task(task) = ready {
+            return task::step::run(task.get(py));
+        }
+        task::current::clear(this);
+        match ready {
+            Ready::Task(_) => Ok(()),
+            Ready::Handle(handle) => {
+                let handle = handle.get(py);
+                handle.callback().run(handle.as_any())
+            }
+            Ready::Timer(timer) => {
+                let timer = timer.get(py);
+                timer.callback().run(timer.as_any())
+            }
+            Ready::Stream(stream) => stream.get(py).on_ready(),
+            Ready::Listener(listener) => listener.get(py).on_ready(),
+        }
+    }
+
+    /// Debug mode: notes what runs, and names it in the log when it ran for long.
+    #[cold]
+    fn run_observed(&self, this: Ref<'_, '_, Self>, ready: Ready) -> PyResult<()> {
+        let py = this.py();
+        let object = ready.to_any(py);
+        this.as_any().setattr(intern!(py, "_current_handle"), &object)?;
+        let start = Instant::now();
+        let outcome = self.run_one(this, &ready);
+        let elapsed = start.elapsed().as_secs_f64();
+        this.as_any().setattr(intern!(py, "_current_handle"), py.None())?;
+        outcome?;
+        let limit: f64 = this.as_any().getattr(intern!(py, "slow_callback_duration"))?.extract()?;
+        if elapsed >= limit {
+            this.as_any().call_method1(intern!(py, "_log_slow_callback"), (object, elapsed))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for events, at most for `timeout` (`None`: without end), and queues what they wake. The GIL is
+    /// released only when the wait may take time.
+    fn poll(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<()> {
+        let Some(poller) = self.io.borrow().as_ref().map(|io| Rc::clone(&io.poller)) else {
+            return Ok(());
+        };
+        {
+            let mut poller = poller.borrow_mut();
+            let outcome = if timeout.is_some_and(|timeout| timeout.is_zero()) {
+                poller.poll(timeout)
+            } else {
+                self.asleep.set(true);
+                let poller = &mut *poller;
+                let outcome = py.detach(|| poller.poll(timeout));
+                self.asleep.set(false);
+                outcome
+            };
+            outcome?;
+            for readiness in poller.events() {
+                self.dispatch(py, &readiness);
+            }
+        }
+        if let Some(io) = self.io.borrow_mut().as_mut() {
+            io.pace.polled(clock::now());
+        }
+        py.check_signals()
+    }
+
+    /// Queues the timers whose time has come, earliest first.
+    fn queue_due_timers(&self, py: Python<'_>) {
+        if self.timers.borrow().is_empty() {
+            return;
+        }
+        let now = clock::now() + clock::resolution();
+        loop {
+            let due = self.timers.borrow_mut().pop_due(now);
+            let Some(timer) = due else { break };
+            timer.get(py).set_key(None);
+            self.push(Ready::Timer(timer));
+        }
+    }
+
+    /// Sends what the transports gathered during this turn.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        if self.flushes.borrow().is_empty() {
+            return Ok(());
+        }
+        for stream in self.flushes.take() {
+            stream.get(py).flush()?;
+        }
+        Ok(())
+    }
+
+    /// Reports an exception that nobody above could handle; `KeyboardInterrupt` and `SystemExit` are returned.
+    pub fn report(
+        this: Ref<'_, '_, Self>,
+        error: PyErr,
+        message: &str,
+        context: &[(&str, Bound<'_, PyAny>)],
+    ) -> PyResult<()> {
+        let py = this.py();
+        if error.is_instance_of::<PyKeyboardInterrupt>(py)
+            || error.is_instance_of::<PySystemExit>(py)
+        {
+            return Err(error);
+        }
+        let details = PyDict::new(py);
+        details.set_item("message", message)?;
+        details.set_item("exception", error.into_value(py))?;
+        for (name, value) in context {
+            details.set_item(name, value)?;
+        }
+        this.as_any().call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+    }
+}

@@ -1,0 +1,161 @@
+//! Entering Rust from C and leaving it again: results, errors and panics.
+
+use std::any::Any;
+use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::PySystemError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// What a C function returns: a value on success, and another that says that an exception is set.
+pub trait Outcome {
+    /// What says that an exception is set.
+    const RAISED: Self;
+}
+
+impl Outcome for *mut ffi::PyObject {
+    const RAISED: Self = std::ptr::null_mut();
+}
+
+impl Outcome for c_int {
+    const RAISED: Self = -1;
+}
+
+impl Outcome for ffi::PySendResult {
+    const RAISED: Self = ffi::PySendResult::PYGEN_ERROR;
+}
+
+/// Runs `body` as the inside of a function that CPython calls: an error becomes the exception set, and a
+/// panic becomes a `SystemError` with its message, since unwinding through C is not defined.
+///
+/// # Safety
+///
+/// The thread holds the GIL, as it does in every function that CPython calls.
+#[inline]
+pub unsafe fn enter<R: Outcome>(body: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
+    // SAFETY: promised by the caller.
+    let py = unsafe { Python::assume_attached() };
+    // The fields are cells and are left consistent before every call that can panic.
+    match catch_unwind(AssertUnwindSafe(|| body(py))) {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => {
+            error.restore(py);
+            R::RAISED
+        }
+        Err(panic) => {
+            panicked(panic).restore(py);
+            R::RAISED
+        }
+    }
+}
+
+#[cold]
+fn panicked(panic: Box<dyn Any + Send>) -> PyErr {
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    PySystemError::new_err(format!("ferrio has a bug, please report it: {message}"))
+}
+
+/// What sending to a coroutine or an iterator gave.
+pub enum Sent<'py> {
+    /// It suspended and yielded this.
+    Yielded(Bound<'py, PyAny>),
+    /// It ended and returned this.
+    Returned(Bound<'py, PyAny>),
+}
+
+/// Sends `value` to the coroutine or iterator `target`, without an exception for its result.
+#[inline]
+pub fn send<'py>(target: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Sent<'py>> {
+    let py = target.py();
+    let mut result = std::ptr::null_mut();
+    // SAFETY: both are alive; on anything but an error `result` is an owned reference.
+    unsafe {
+        match ffi::PyIter_Send(target.as_ptr(), value.as_ptr(), &mut result) {
+            ffi::PySendResult::PYGEN_NEXT => Ok(Sent::Yielded(Bound::from_owned_ptr(py, result))),
+            ffi::PySendResult::PYGEN_RETURN => {
+                Ok(Sent::Returned(Bound::from_owned_ptr(py, result)))
+            }
+            ffi::PySendResult::PYGEN_ERROR => Err(PyErr::fetch(py)),
+        }
+    }
+}
+
+/// Calls `callable` with the `N - 1` arguments that stand behind the first place of `frame`.
+///
+/// The first place is left to the callee: a bound method puts its object there and needs no copy.
+///
+/// # Safety
+///
+/// Every address behind the first place is a live object.
+#[inline]
+unsafe fn vectorcall<'py, const N: usize>(
+    callable: &Bound<'py, PyAny>,
+    mut frame: [*mut ffi::PyObject; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: promised by the caller; the flag tells that the place before the arguments may be used.
+    unsafe {
+        let result = ffi::PyObject_Vectorcall(
+            callable.as_ptr(),
+            frame.as_mut_ptr().add(1),
+            (N - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+            std::ptr::null_mut(),
+        );
+        Bound::from_owned_ptr_or_err(callable.py(), result)
+    }
+}
+
+/// Calls `callable` without arguments.
+#[inline]
+pub fn call0<'py>(callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: there are no arguments.
+    unsafe { vectorcall(callable, [std::ptr::null_mut()]) }
+}
+
+/// Calls `callable` with one argument.
+#[inline]
+pub fn call1<'py>(
+    callable: &Bound<'py, PyAny>,
+    arg: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: `arg` is alive.
+    unsafe { vectorcall(callable, [std::ptr::null_mut(), arg.as_ptr()]) }
+}
+
+/// A copy of the current context.
+#[inline]
+pub fn copy_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: returns an owned reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }
+}
+
+/// Whether `object` is a `contextvars.Context`.
+pub fn is_context(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: `object` is alive.
+    unsafe { ffi::PyContext_CheckExact(object.as_ptr()) != 0 }
+}
+
+/// Runs `body` inside `context`, as `context.run` does.
+///
+/// Raises `RuntimeError` when the context is entered already.
+#[inline]
+pub fn in_context<R>(
+    context: &Bound<'_, PyAny>,
+    body: impl FnOnce() -> PyResult<R>,
+) -> PyResult<R> {
+    let py = context.py();
+    // SAFETY: `context` is a context: its holders check that when they take it.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+        return Err(PyErr::fetch(py));
+    }
+    let result = body();
+    // SAFETY: entered above, and whatever `body` entered it has left.
+    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 {
+        return Err(PyErr::fetch(py));
+    }
+    result
+}

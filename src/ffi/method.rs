@@ -1,0 +1,194 @@
+//! Methods and attributes of a native class, from safe Rust functions.
+//!
+//! The macros make the C function that CPython calls: it turns the arguments into [`Ref`](super::Ref) and
+//! [`Args`](super::Args), and the result or the panic into what C expects. They expand to entries for
+//! [`Definition`](super::Definition).
+
+/// A method `fn(Ref<T>, &Args) -> PyResult<Bound<PyAny>>`.
+#[macro_export]
+macro_rules! method {
+    ($class:ty, $name:literal, $function:path, $doc:literal) => {{
+        unsafe extern "C" fn call(
+            this: *mut ::pyo3::ffi::PyObject,
+            args: *const *mut ::pyo3::ffi::PyObject,
+            count: ::pyo3::ffi::Py_ssize_t,
+            names: *mut ::pyo3::ffi::PyObject,
+        ) -> *mut ::pyo3::ffi::PyObject {
+            // SAFETY: CPython calls with the GIL held, on an instance of the class that has this method.
+            unsafe {
+                $crate::ffi::call::enter(|py| {
+                    let this = $crate::ffi::Ref::<$class>::from_ptr(py, this);
+                    let args = $crate::ffi::Args::fastcall(py, args, count, names);
+                    $function(this, &args).map(::pyo3::Bound::into_ptr)
+                })
+            }
+        }
+        ::pyo3::ffi::PyMethodDef {
+            ml_name: $name.as_ptr(),
+            ml_meth: ::pyo3::ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: call },
+            ml_flags: ::pyo3::ffi::METH_FASTCALL | ::pyo3::ffi::METH_KEYWORDS,
+            ml_doc: $doc.as_ptr(),
+        }
+    }};
+}
+
+/// A method without arguments, `fn(Ref<T>) -> PyResult<Bound<PyAny>>`.
+#[macro_export]
+macro_rules! method0 {
+    ($class:ty, $name:literal, $function:path, $doc:literal) => {{
+        unsafe extern "C" fn call(
+            this: *mut ::pyo3::ffi::PyObject,
+            _: *mut ::pyo3::ffi::PyObject,
+        ) -> *mut ::pyo3::ffi::PyObject {
+            // SAFETY: CPython calls with the GIL held, on an instance of the class that has this method.
+            unsafe {
+                $crate::ffi::call::enter(|py| {
+                    $function($crate::ffi::Ref::<$class>::from_ptr(py, this)).map(::pyo3::Bound::into_ptr)
+                })
+            }
+        }
+        ::pyo3::ffi::PyMethodDef {
+            ml_name: $name.as_ptr(),
+            ml_meth: ::pyo3::ffi::PyMethodDefPointer { PyCFunction: call },
+            ml_flags: ::pyo3::ffi::METH_NOARGS,
+            ml_doc: $doc.as_ptr(),
+        }
+    }};
+}
+
+/// A method with one positional argument, `fn(Ref<T>, &Bound<PyAny>) -> PyResult<Bound<PyAny>>`.
+#[macro_export]
+macro_rules! method1 {
+    ($class:ty, $name:literal, $function:path, $doc:literal) => {{
+        unsafe extern "C" fn call(
+            this: *mut ::pyo3::ffi::PyObject,
+            arg: *mut ::pyo3::ffi::PyObject,
+        ) -> *mut ::pyo3::ffi::PyObject {
+            // SAFETY: CPython calls with the GIL held, on an instance of the class that has this method,
+            // and holds a reference to the argument meanwhile.
+            unsafe {
+                $crate::ffi::call::enter(|py| {
+                    let this = $crate::ffi::Ref::<$class>::from_ptr(py, this);
+                    let arg = ::pyo3::Borrowed::from_ptr(py, arg);
+                    $function(this, &arg).map(::pyo3::Bound::into_ptr)
+                })
+            }
+        }
+        ::pyo3::ffi::PyMethodDef {
+            ml_name: $name.as_ptr(),
+            ml_meth: ::pyo3::ffi::PyMethodDefPointer { PyCFunction: call },
+            ml_flags: ::pyo3::ffi::METH_O,
+            ml_doc: $doc.as_ptr(),
+        }
+    }};
+}
+
+/// The `C` getter of a function `fn(Ref<T>) -> PyResult<Bound<PyAny>>`.
+#[macro_export]
+macro_rules! getter {
+    ($class:ty, $function:path) => {{
+        unsafe extern "C" fn get(
+            this: *mut ::pyo3::ffi::PyObject,
+            _: *mut ::std::ffi::c_void,
+        ) -> *mut ::pyo3::ffi::PyObject {
+            // SAFETY: CPython calls with the GIL held, on an instance of the class that has this attribute.
+            unsafe {
+                $crate::ffi::call::enter(|py| {
+                    $function($crate::ffi::Ref::<$class>::from_ptr(py, this)).map(::pyo3::Bound::into_ptr)
+                })
+            }
+        }
+        get
+    }};
+}
+
+/// An attribute: `attribute!(T, c"name", get)` or `attribute!(T, c"name", get, set)`, where `set` is
+/// `fn(Ref<T>, Option<&Bound<PyAny>>) -> PyResult<()>`, with `None` for `del`.
+#[macro_export]
+macro_rules! attribute {
+    ($class:ty, $name:literal, $get:path) => {
+        ::pyo3::ffi::PyGetSetDef {
+            name: $name.as_ptr(),
+            get: Some($crate::getter!($class, $get)),
+            set: None,
+            doc: ::std::ptr::null(),
+            closure: ::std::ptr::null_mut(),
+        }
+    };
+    ($class:ty, $name:literal, $get:path, $set:path) => {{
+        unsafe extern "C" fn set(
+            this: *mut ::pyo3::ffi::PyObject,
+            value: *mut ::pyo3::ffi::PyObject,
+            _: *mut ::std::ffi::c_void,
+        ) -> ::std::ffi::c_int {
+            // SAFETY: CPython calls with the GIL held, on an instance of the class that has this
+            // attribute; `value` is null for `del`, or alive meanwhile.
+            unsafe {
+                $crate::ffi::call::enter(|py| {
+                    let this = $crate::ffi::Ref::<$class>::from_ptr(py, this);
+                    let value = ::pyo3::Borrowed::from_ptr_or_opt(py, value);
+                    $set(this, value.as_deref()).map(|()| 0)
+                })
+            }
+        }
+        ::pyo3::ffi::PyGetSetDef {
+            name: $name.as_ptr(),
+            get: Some($crate::getter!($class, $get)),
+            set: Some(set),
+            doc: ::std::ptr::null(),
+            closure: ::std::ptr::null_mut(),
+        }
+    }};
+}
+
+/// A slot that takes the instance alone (`tp_repr`, `tp_iter`, `am_await`, …) from a function
+/// `fn(Ref<T>) -> PyResult<Bound<PyAny>>`.
+#[macro_export]
+macro_rules! unary_slot {
+    ($class:ty, $slot:expr, $function:path) => {{
+        unsafe extern "C" fn call(this: *mut ::pyo3::ffi::PyObject) -> *mut ::pyo3::ffi::PyObject {
+            // SAFETY: CPython calls with the GIL held, on an instance of the class that has this slot.
+            unsafe {
+                $crate::ffi::call::enter(|py| {
+                    $function($crate::ffi::Ref::<$class>::from_ptr(py, this)).map(::pyo3::Bound::into_ptr)
+                })
+            }
+        }
+        ::pyo3::ffi::PyType_Slot {
+            slot: $slot,
+            pfunc: call as unsafe extern "C" fn(*mut ::pyo3::ffi::PyObject) -> *mut ::pyo3::ffi::PyObject
+                as *mut ::std::ffi::c_void,
+        }
+    }};
+}
+
+/// The `tp_init` slot from a function `fn(Ref<T>, &Args) -> PyResult<()>`.
+#[macro_export]
+macro_rules! init_slot {
+    ($class:ty, $function:path) => {{
+        unsafe extern "C" fn call(
+            this: *mut ::pyo3::ffi::PyObject,
+            args: *mut ::pyo3::ffi::PyObject,
+            kwargs: *mut ::pyo3::ffi::PyObject,
+        ) -> ::std::ffi::c_int {
+            // SAFETY: CPython calls with the GIL held, on an instance of the class that has this slot,
+            // with a tuple and a dictionary or null.
+            unsafe {
+                $crate::ffi::call::enter(|py| {
+                    let this = $crate::ffi::Ref::<$class>::from_ptr(py, this);
+                    let args = $crate::ffi::Args::tuple_and_dict(py, args, kwargs);
+                    $function(this, &args).map(|()| 0)
+                })
+            }
+        }
+        ::pyo3::ffi::PyType_Slot {
+            slot: ::pyo3::ffi::Py_tp_init,
+            pfunc: call
+                as unsafe extern "C" fn(
+                    *mut ::pyo3::ffi::PyObject,
+                    *mut ::pyo3::ffi::PyObject,
+                    *mut ::pyo3::ffi::PyObject,
+                ) -> ::std::ffi::c_int as *mut ::std::ffi::c_void,
+        }
+    }};
+}

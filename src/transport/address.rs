@@ -1,0 +1,73 @@
+//! Socket addresses, as the kernel gives them and as Python shows them.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{BorrowedFd, RawFd};
+
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+use socket2::{SockAddr, SockRef};
+
+/// The address of one end of a socket. Its Python form is made when somebody asks.
+#[derive(Clone)]
+pub struct Address(SockAddr);
+
+impl Address {
+    /// An address from `accept` or its like.
+    pub fn new(address: SockAddr) -> Self {
+        Address(address)
+    }
+
+    /// The own address of an open socket; `None` when the system doesn't tell.
+    pub fn of_socket(fd: RawFd) -> Option<Self> {
+        // SAFETY: the caller's descriptor is open, and is only borrowed for the call.
+        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+        SockRef::from(&socket).local_addr().ok().map(Address)
+    }
+
+    /// The peer's address of an open socket; `None` when it is not connected any more.
+    pub fn of_peer(fd: RawFd) -> Option<Self> {
+        // SAFETY: as above.
+        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+        SockRef::from(&socket).peer_addr().ok().map(Address)
+    }
+
+    /// The address as the `socket` module shows it: `(host, port)`, `(host, port, flowinfo, scope_id)`, a path.
+    pub fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(address) = self.0.as_socket_ipv4() {
+            let host: &Ipv4Addr = address.ip();
+            return (host.to_string(), address.port()).into_bound_py_any(py);
+        }
+        if let Some(address) = self.0.as_socket_ipv6() {
+            let host: &Ipv6Addr = address.ip();
+            let flow = u32::from_be(address.flowinfo());
+            return (scoped(host, address.scope_id()), address.port(), flow, address.scope_id())
+                .into_bound_py_any(py);
+        }
+        if let Some(name) = self.0.as_abstract_namespace() {
+            let mut full = vec![0];
+            full.extend_from_slice(name);
+            return Ok(PyBytes::new(py, &full).into_any());
+        }
+        match self.0.as_pathname() {
+            Some(path) => Ok(path.into_pyobject(py)?.call_method0("__fspath__")?),
+            None => Ok(PyString::new(py, "").into_any()),
+        }
+    }
+}
+
+/// The text of an IPv6 address, with the interface of a link-local one, as `getnameinfo` writes it.
+fn scoped(host: &Ipv6Addr, scope: u32) -> String {
+    if scope == 0 {
+        return host.to_string();
+    }
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the call asks for.
+    let found = unsafe { libc::if_indextoname(scope, name.as_mut_ptr()) };
+    if found.is_null() {
+        return format!("{host}%{scope}");
+    }
+    // SAFETY: on success the buffer holds a terminated string.
+    let name = unsafe { std::ffi::CStr::from_ptr(name.as_ptr()) };
+    format!("{host}%{}", name.to_string_lossy())
+}

@@ -1,0 +1,129 @@
+//! Flow control: the water marks of the write buffer.
+
+use std::cell::Cell;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi as capi;
+use pyo3::prelude::*;
+
+use super::stream::{StreamTransport, none};
+use crate::event_loop::Loop;
+use crate::ffi::{Args, Ref, Signature};
+use crate::{method, method0};
+
+/// Above this many bytes the protocol is told to pause, unless it sets its own limits.
+const HIGH_WATER: usize = 64 * 1024;
+
+/// The water marks, in bytes, and on which side of them the buffer is.
+pub struct Limits {
+    high: Cell<usize>,
+    low: Cell<usize>,
+    protocol_paused: Cell<bool>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            high: Cell::new(HIGH_WATER),
+            low: Cell::new(HIGH_WATER / 4),
+            protocol_paused: Cell::new(false),
+        }
+    }
+}
+
+impl Ref<'_, '_, StreamTransport> {
+    /// Calls `pause_writing` when the buffer has risen above the high-water mark.
+    pub(super) fn pause_protocol_if_full(self) -> PyResult<()> {
+        let limits = &self.limits;
+        if self.outgoing.borrow().len() <= limits.high.get() || limits.protocol_paused.replace(true)
+        {
+            return Ok(());
+        }
+        self.call_flow_control("pause_writing")
+    }
+
+    /// Calls `resume_writing` when the buffer has fallen to the low-water mark.
+    pub(super) fn resume_protocol_if_drained(self) -> PyResult<()> {
+        let limits = &self.limits;
+        if !limits.protocol_paused.get() || self.outgoing.borrow().len() > limits.low.get() {
+            return Ok(());
+        }
+        limits.protocol_paused.set(false);
+        self.call_flow_control("resume_writing")
+    }
+
+    fn call_flow_control(self, method: &str) -> PyResult<()> {
+        let py = self.py();
+        let Some(protocol) = self.protocol.get(py) else { return Ok(()) };
+        let Err(error) = protocol.call_method0(method) else { return Ok(()) };
+        self.with_loop(py, |event_loop| {
+            let context = [("transport", self.to_any()), ("protocol", protocol)];
+            Loop::report(event_loop, error, &format!("protocol.{method}() failed"), &context)
+        })
+    }
+}
+
+fn set_write_buffer_limits<'py>(
+    this: Ref<'_, 'py, StreamTransport>,
+    args: &Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    let [high, low] = args.parse(&Signature {
+        name: "set_write_buffer_limits",
+        parameters: ["high", "low"],
+        positional: 2,
+        required: 0,
+    })?;
+    let number = |value: Option<pyo3::Borrowed<'_, 'py, PyAny>>| -> PyResult<Option<i64>> {
+        value.filter(|value| !value.is_none()).map(|value| value.extract()).transpose()
+    };
+    let (high, low) = match (number(high)?, number(low)?) {
+        (None, None) => (HIGH_WATER as i64, HIGH_WATER as i64 / 4),
+        (None, Some(low)) => (low.saturating_mul(4), low),
+        (Some(high), None) => (high, high.div_euclid(4)),
+        (Some(high), Some(low)) => (high, low),
+    };
+    if !(high >= low && low >= 0) {
+        return Err(PyValueError::new_err(format!(
+            "high ({high}) must be >= low ({low}) must be >= 0"
+        )));
+    }
+    this.limits.high.set(high as usize);
+    this.limits.low.set(low as usize);
+    this.pause_protocol_if_full()?;
+    none(py)
+}
+
+fn get_write_buffer_limits<'py>(
+    this: Ref<'_, 'py, StreamTransport>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok((this.limits.low.get(), this.limits.high.get()).into_pyobject(this.py())?.into_any())
+}
+
+fn get_write_buffer_size<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+    let size = this.outgoing.borrow().len();
+    Ok(size.into_pyobject(this.py())?.into_any())
+}
+
+pub(super) fn methods() -> Vec<capi::PyMethodDef> {
+    vec![
+        method!(
+            StreamTransport,
+            c"set_write_buffer_limits",
+            set_write_buffer_limits,
+            c"set_write_buffer_limits(high=None, low=None)\n\nSet the marks at which the protocol pauses and resumes."
+        ),
+        method0!(
+            StreamTransport,
+            c"get_write_buffer_limits",
+            get_write_buffer_limits,
+            c"Return the low and the high water mark, in bytes."
+        ),
+        method0!(
+            StreamTransport,
+            c"get_write_buffer_size",
+            get_write_buffer_size,
+            c"Return how many bytes wait to be sent."
+        ),
+    ]
+}
