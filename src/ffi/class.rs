@@ -6,7 +6,7 @@ use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyTuple, PyType};
 
 use super::reference::{Owned, Ref};
 use super::slot::{Traversal, Visit};
@@ -120,6 +120,8 @@ pub struct Definition {
     pub constructible: bool,
     /// Whether to add a list of weak references, for a base that has none.
     pub weak_references: bool,
+    /// The least offset of the fields, in bytes: see [`adopt`].
+    pub fields_behind: usize,
 }
 
 /// Builds `T`'s class on top of `base` and keeps it in [`Class::class`].
@@ -133,7 +135,7 @@ pub fn build<'py, T: Class>(
     let base_type: *mut ffi::PyTypeObject = base.as_type_ptr();
     let cell = T::class();
     let base_size: usize = base.getattr("__basicsize__")?.extract()?;
-    let offset = base_size.next_multiple_of(align_of::<T>().max(8));
+    let offset = base_size.max(definition.fields_behind).next_multiple_of(align_of::<T>().max(8));
     cell.offset.set(offset);
     cell.base.set(base_part(base, base_size)?);
 
@@ -201,6 +203,39 @@ pub fn build<'py, T: Class>(
     cell.weak_references.set(kind.getattr("__weakrefoffset__")?.extract::<isize>()? != 0);
     cell.kind.set(kind.clone().into_ptr().cast());
     Ok(kind)
+}
+
+/// Makes `P`'s class a parent of `C`'s, between it and its base: `issubclass(C, P)` holds from now on, and the
+/// methods of `P` work on instances of `C`.
+///
+/// CPython can't do this by multiple inheritance. `C` (`Task`) and `P` (`Future`) derive from a class and its
+/// subclass (`_asyncio.Task` and `_asyncio.Future`), and both add fields behind their base, which it calls a conflict of
+/// layouts. There is none when both put their fields at the same offset and `C`'s begin with `P`'s: this is
+/// checked as far as it can be, and the method resolution order is set directly.
+///
+/// Raises `SystemError` when the offsets differ.
+pub fn adopt<P: Class, C: Class>(py: Python<'_>) -> PyResult<()> {
+    let (parent, child) = (P::class(), C::class());
+    if parent.offset.get() != child.offset.get() || size_of::<C>() < size_of::<P>() {
+        return Err(pyo3::exceptions::PySystemError::new_err(
+            "ferrio's classes don't share their layout with this interpreter's asyncio",
+        ));
+    }
+    let order = child.get(py).mro();
+    let parent_class = parent.get(py).into_any();
+    let classes = std::iter::once(order.get_item(0)?)
+        .chain(std::iter::once(parent_class))
+        .chain(order.iter().skip(1));
+    let order = PyTuple::new(py, classes.collect::<Vec<_>>())?;
+    // SAFETY: the type is ours, ready, and has no instance and no subclass yet; the old order is released after the new
+    // one is in place, and the type's cached look-ups are dropped.
+    unsafe {
+        let kind = child.as_type_ptr();
+        let old = std::mem::replace(&mut (*kind).tp_mro, order.into_ptr());
+        ffi::Py_XDECREF(old);
+        ffi::PyType_Modified(kind);
+    }
+    Ok(())
 }
 
 /// Finds out what the base's part holds.

@@ -29,6 +29,6 @@ pub mod reference;
 pub mod slot;
 
 pub use args::{Args, Rest, Signature};
-pub use class::{Class, ClassCell, Definition, build};
+pub use class::{Class, ClassCell, Definition, adopt, build};
 pub use reference::{Owned, Ref};
 pub use slot::{Slot, Traversal, Visit};

@@ -427,7 +427,7 @@ fn tell_server(
     method: &Bound<'_, pyo3::types::PyString>,
     transport: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    if server.py().version_info() >= (3, 13) {
+    if cfg!(Py_3_13) {
         server.call_method1(method, (transport,)).map(drop)
     } else {
         server.call_method0(method).map(drop)
