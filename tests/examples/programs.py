@@ -105,6 +105,9 @@ class Program:
         if self.process.poll() is None:
             self.process.kill()
         self.wait()
+        if any(exc_info):
+            # pytest shows it below the failure.
+            print(self.process.args, self.out.text, self.err.text, sep="\n")
 
     def send_signal(self, signum: signal.Signals) -> None:
         self.process.send_signal(signum)
@@ -135,7 +138,7 @@ class Service(Program):
         try:
             self.url = self.err.wait_for(r"running on (http://[\d.]+:\d+)")[1]
         except AssertionError:
-            self.__exit__()
+            self.__exit__(*sys.exc_info())
             raise
         host, port = self.url.removeprefix("http://").split(":")
         self.address = host, int(port)

@@ -5,6 +5,7 @@ import random
 import select
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -21,7 +22,7 @@ class Server(Program):
         try:
             host, port = self.out.wait_for(r"^listening on ([\d.]+):(\d+)$").groups()
         except AssertionError:
-            self.__exit__()
+            self.__exit__(*sys.exc_info())
             raise
         self.address = host, int(port)
 
