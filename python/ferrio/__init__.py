@@ -10,11 +10,15 @@ The names are asyncio's and uvloop's: see `run`, `Runner`, `Loop`, `new_event_lo
 
 import sys
 
-from ._ferrio import __version__
+from . import _registry
+from ._ferrio import Future, Task, __version__
 from ._loop import Loop, new_event_loop
 from ._runners import Runner, run
 
-__all__ = ["Loop", "Runner", "__version__", "new_event_loop", "run"]
+__all__ = ["Future", "Loop", "Runner", "Task", "__version__", "new_event_loop", "run"]
+
+# asyncio.all_tasks() shows ferrio's tasks from here on.
+_registry.install()
 
 # Policies, and with them the means to replace the default loop of a process, end with Python 3.15.
 if sys.version_info < (3, 16):
