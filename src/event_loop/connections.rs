@@ -27,7 +27,7 @@ fn make_socket_transport<'py>(
         value.filter(|value| !value.is_none()).map(|value| value.to_owned())
     };
     let fd = descriptor(&socket)?;
-    this.as_any().call_method1("_ensure_fd_no_transport", (fd,))?;
+    this.as_any().call_method1("_ensure_fd_no_transport", (socket,))?;
     let context = super::context_or_copy(py, context)?;
     let address = Address::of_peer(fd);
     let transport = StreamTransport::create(this, fd, &protocol, context)?;

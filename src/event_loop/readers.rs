@@ -188,42 +188,43 @@ impl Loop {
     }
 }
 
-/// The number of a file descriptor or of an object with `fileno()`, which may be negative.
+/// The number of a file descriptor or of an object with `fileno()`, which may be negative or huge.
 ///
-/// Raises `ValueError` for what has no number, and `OverflowError`, as the stdlib's selectors do.
-fn number(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+/// Raises `ValueError` for what has no number, as the stdlib's selectors do.
+fn number<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = file.py();
-    let number = if file.is_instance_of::<PyInt>() {
-        file.clone()
-    } else {
-        let found = file
-            .call_method0(intern!(py, "fileno"))
-            .and_then(|number| py.get_type::<PyInt>().call1((number,)));
-        found.map_err(|error| {
-            let expected = error.is_instance_of::<PyAttributeError>(py)
-                || error.is_instance_of::<PyTypeError>(py)
-                || error.is_instance_of::<PyValueError>(py);
-            if expected {
-                PyValueError::new_err(format!("Invalid file object: {}", display(file)))
-            } else {
-                error
-            }
-        })?
-    };
+    if file.is_instance_of::<PyInt>() {
+        return Ok(file.clone());
+    }
+    let found = file
+        .call_method0(intern!(py, "fileno"))
+        .and_then(|number| py.get_type::<PyInt>().call1((number,)));
+    found.map_err(|error| {
+        let expected = error.is_instance_of::<PyAttributeError>(py)
+            || error.is_instance_of::<PyTypeError>(py)
+            || error.is_instance_of::<PyValueError>(py);
+        if expected {
+            PyValueError::new_err(format!("Invalid file object: {}", display(file)))
+        } else {
+            error
+        }
+    })
+}
+
+/// The number of a file descriptor or of an object with `fileno()`.
+///
+/// Raises `ValueError` for what has no number and for a negative one, `OverflowError` for a huge one.
+pub fn descriptor(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    let number = number(file)?;
+    if number.lt(0)? {
+        return Err(invalid(number));
+    }
     number
         .extract()
         .map_err(|_| PyOverflowError::new_err("Python int too large to convert to C int"))
 }
 
-/// The number of a file descriptor or of an object with `fileno()`.
-///
-/// Raises what [`number`] raises, and `ValueError` for a negative one.
-pub fn descriptor(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    let fd = number(file)?;
-    if fd < 0 { Err(invalid(fd)) } else { Ok(fd) }
-}
-
-fn invalid(fd: RawFd) -> PyErr {
+fn invalid(fd: impl std::fmt::Display) -> PyErr {
     PyValueError::new_err(format!("Invalid file descriptor: {fd}"))
 }
 
@@ -261,8 +262,12 @@ fn remove<'py>(
     if this.closed.get() {
         return boolean(py, false);
     }
-    let fd = descriptor(file)?;
-    boolean(py, Loop::set_callback(this, fd, direction, None)?)
+    match descriptor(file) {
+        Ok(fd) => boolean(py, Loop::set_callback(this, fd, direction, None)?),
+        // No system has a descriptor of that number.
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => boolean(py, false),
+        Err(error) => Err(error),
+    }
 }
 
 fn add_reader<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -308,7 +313,7 @@ fn ensure_fd_no_transport<'py>(
     this: Ref<'_, 'py, Loop>,
     file: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let index = usize::try_from(number(file)?).ok();
+    let index: Option<usize> = number(file)?.extract().ok();
     let transport = index.and_then(|index| match this.sources.borrow().get(index) {
         Some(Source::Stream(stream)) => Some(stream.get(this.py()).to_any()),
         _ => None,
