@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import aiohttp
 from tqdm import tqdm
@@ -79,7 +79,7 @@ class Client:
             attempt += 1
             self.report.retries += 1
 
-    async def work(self, numbers: Iterator[int], output: TextIO | None, bar: tqdm) -> None:
+    async def work(self, numbers: Iterator[int], output: TextIO | None, bar: "tqdm[NoReturn]") -> None:
         """Take numbers until there are none left: as many run at a time as there are workers."""
         for n in numbers:
             url = self.args.url.replace("{n}", str(n))
