@@ -79,7 +79,9 @@ class Client:
             attempt += 1
             self.report.retries += 1
 
-    async def work(self, numbers: Iterator[int], output: TextIO | None, bar: "tqdm[NoReturn]") -> None:
+    async def work(
+        self, numbers: Iterator[int], output: TextIO | None, bar: "tqdm[NoReturn]"
+    ) -> None:
         """Take numbers until there are none left: as many run at a time as there are workers."""
         for n in numbers:
             url = self.args.url.replace("{n}", str(n))
