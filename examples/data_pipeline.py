@@ -55,9 +55,10 @@ class Pipeline:
 
     async def run(self, inputs: list[Path], workers: int, output: TextIO) -> None:
         """Take every order of `inputs` to `output`; each stage ends after the one before it."""
-        loop = asyncio.get_running_loop()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
         for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, self.stop, signum)
+            loop.add_signal_handler(signum, self.stop, signum, task)
         async with asyncio.TaskGroup() as writer:
             writer.create_task(self.write(output))
             async with asyncio.TaskGroup() as pricers:
@@ -70,11 +71,12 @@ class Pipeline:
                     await self.orders.put(None)
             await self.results.put(None)
 
-    def stop(self, signum: int) -> None:
-        """Accept nothing more."""
+    def stop(self, signum: int, task: asyncio.Task[None]) -> None:
+        """Accept nothing more; the second time, give up."""
+        if self.stopped_by:
+            task.cancel()
+            return
         self.stopped_by = signum
-        for each in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().remove_signal_handler(each)
         print("stopping: no more is read, what was read is finished", file=sys.stderr, flush=True)
 
     async def produce(self, path: Path) -> None:
@@ -165,7 +167,7 @@ def main() -> int:
     try:
         with output:
             asyncio.run(pipeline.run(args.inputs, args.workers, output))
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         print("given up: what was in flight is lost", file=sys.stderr)
     print(
         f"accepted {pipeline.accepted}, written {pipeline.written}, "

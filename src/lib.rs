@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod event_loop;
 mod ffi;
+mod stdlib;
 mod task;
 mod transport;
 
@@ -12,11 +13,16 @@ mod transport;
 mod _ferrio {
     use pyo3::prelude::*;
 
-    use crate::{event_loop, transport};
+    use crate::{event_loop, stdlib, task, transport};
+
+    #[pymodule_export]
+    use crate::task::registered_tasks;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        stdlib::load(py)?;
+        task::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
         transport::listener::define(py)

@@ -259,11 +259,6 @@ impl Handle {
         Ok(handle)
     }
 
-    /// Whether the handle was cancelled.
-    pub fn cancelled(&self) -> bool {
-        self.callback.cancelled.get()
-    }
-
     /// Cancels the handle, as its method does.
     pub fn cancel(this: Ref<'_, '_, Self>) -> PyResult<()> {
         this.callback.cancel(this.as_any())

@@ -23,8 +23,8 @@ pub fn run<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
     Python::attach(|_| {
         loop {
             let outcome = this.run_turn(this);
-            task::current::clear(this);
-            outcome?;
+            let cleared = task::current::clear(this);
+            outcome.and(cleared)?;
             if this.stopping.get() {
                 return none(this);
             }
@@ -67,7 +67,7 @@ impl Loop {
         if let Ready::Task(task) = ready {
             return task::step::run(task.get(py));
         }
-        task::current::clear(this);
+        task::current::clear(this)?;
         match ready {
             Ready::Task(_) => Ok(()),
             Ready::Handle(handle) => {

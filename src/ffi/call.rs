@@ -126,6 +126,17 @@ pub fn call1<'py>(
     unsafe { vectorcall(callable, [std::ptr::null_mut(), arg.as_ptr()]) }
 }
 
+/// Calls `callable` with two arguments.
+#[inline]
+pub fn call2<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: both arguments are alive.
+    unsafe { vectorcall(callable, [std::ptr::null_mut(), first.as_ptr(), second.as_ptr()]) }
+}
+
 /// A copy of the current context.
 #[inline]
 pub fn copy_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {

@@ -41,6 +41,15 @@ pub trait Class: Sized + 'static {
 
     /// `__del__`. Exceptions set before are kept.
     fn finalize(_this: Ref<'_, '_, Self>) {}
+
+    /// Whether something still has the address of this instance, whose memory goes now, without a reference.
+    fn must_retire(&self) -> bool {
+        false
+    }
+
+    /// Takes the address from whoever has it. Unlike [`finalize`](Class::finalize) this is called for instances of a Python
+    /// subclass also that overrides `__del__`. Must not make a reference that outlives the call.
+    fn retire(_this: Ref<'_, '_, Self>) {}
 }
 
 /// What the base's part of an instance needs from the garbage collector.
@@ -179,6 +188,10 @@ pub fn build<'py, T: Class>(
     slot(0, ptr::null_mut());
 
     let mut flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
+    // SAFETY: a ready type.
+    if unsafe { ffi::PyType_HasFeature(base_type, ffi::Py_TPFLAGS_IMMUTABLETYPE) } != 0 {
+        flags |= ffi::Py_TPFLAGS_IMMUTABLETYPE;
+    }
     if definition.subclassable {
         flags |= ffi::Py_TPFLAGS_BASETYPE;
     }
@@ -415,6 +428,39 @@ unsafe extern "C" fn finalize<T: Class>(object: *mut ffi::PyObject) {
     }
 }
 
+/// # Safety
+///
+/// `object` is an instance of `T`'s class or of a subclass whose last reference is gone.
+#[cold]
+unsafe fn retire<T: Class>(object: *mut ffi::PyObject) {
+    // SAFETY: the object gets a reference for the length of the call, as CPython gives it one for its finalizer.
+    unsafe {
+        set_reference_count(object, 1);
+        super::call::enter(|py| {
+            T::retire(Ref::from_ptr(py, object));
+            Ok(0)
+        });
+        set_reference_count(object, 0);
+    }
+}
+
+/// # Safety
+///
+/// `object` is alive or being deallocated, and nobody else counts on its references.
+unsafe fn set_reference_count(object: *mut ffi::PyObject, count: u8) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(Py_3_12)]
+        {
+            (*object).ob_refcnt.ob_refcnt = count.into();
+        }
+        #[cfg(not(Py_3_12))]
+        {
+            (*object).ob_refcnt = count.into();
+        }
+    }
+}
+
 unsafe extern "C" fn dealloc<T: Class>(object: *mut ffi::PyObject) {
     let cell = T::class();
     let fields = cell.fields::<T>(object);
@@ -427,6 +473,9 @@ unsafe extern "C" fn dealloc<T: Class>(object: *mut ffi::PyObject) {
             && ffi::PyObject_CallFinalizerFromDealloc(object) < 0
         {
             return; // The finalizer made a new reference: the object lives on.
+        }
+        if (*fields).must_retire() {
+            retire::<T>(object);
         }
         ffi::PyObject_GC_UnTrack(object.cast());
         if cell.weak_references.get() {

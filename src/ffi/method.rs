@@ -192,3 +192,67 @@ macro_rules! init_slot {
         }
     }};
 }
+
+/// The slots `am_send` and `tp_iternext` from a function `fn(Ref<T>) -> PyResult<Sent>`: what a
+/// result costs an exception through the second, it doesn't through the first.
+#[macro_export]
+macro_rules! send_slots {
+    ($class:ty, $function:path) => {{
+        unsafe extern "C" fn send(
+            this: *mut ::pyo3::ffi::PyObject,
+            _: *mut ::pyo3::ffi::PyObject,
+            result: *mut *mut ::pyo3::ffi::PyObject,
+        ) -> ::pyo3::ffi::PySendResult {
+            // SAFETY: CPython calls with the GIL held, on an instance of the class that has this slot,
+            // with a place for the result.
+            unsafe {
+                *result = ::std::ptr::null_mut();
+                $crate::ffi::call::enter(|py| {
+                    let (value, outcome) =
+                        match $function($crate::ffi::Ref::<$class>::from_ptr(py, this))? {
+                            $crate::ffi::call::Sent::Yielded(value) => {
+                                (value, ::pyo3::ffi::PySendResult::PYGEN_NEXT)
+                            }
+                            $crate::ffi::call::Sent::Returned(value) => {
+                                (value, ::pyo3::ffi::PySendResult::PYGEN_RETURN)
+                            }
+                        };
+                    *result = value.into_ptr();
+                    Ok(outcome)
+                })
+            }
+        }
+        unsafe extern "C" fn next(
+            this: *mut ::pyo3::ffi::PyObject,
+        ) -> *mut ::pyo3::ffi::PyObject {
+            // SAFETY: CPython calls with the GIL held, on an instance of the class that has this slot.
+            unsafe {
+                $crate::ffi::call::enter(|py| {
+                    match $function($crate::ffi::Ref::<$class>::from_ptr(py, this))? {
+                        $crate::ffi::call::Sent::Yielded(value) => Ok(value.into_ptr()),
+                        $crate::ffi::call::Sent::Returned(value) => {
+                            Err($crate::ffi::error::stop_iteration(value))
+                        }
+                    }
+                })
+            }
+        }
+        [
+            ::pyo3::ffi::PyType_Slot {
+                slot: ::pyo3::ffi::Py_am_send,
+                pfunc: send
+                    as unsafe extern "C" fn(
+                        *mut ::pyo3::ffi::PyObject,
+                        *mut ::pyo3::ffi::PyObject,
+                        *mut *mut ::pyo3::ffi::PyObject,
+                    ) -> ::pyo3::ffi::PySendResult as *mut ::std::ffi::c_void,
+            },
+            ::pyo3::ffi::PyType_Slot {
+                slot: ::pyo3::ffi::Py_tp_iternext,
+                pfunc: next
+                    as unsafe extern "C" fn(*mut ::pyo3::ffi::PyObject) -> *mut ::pyo3::ffi::PyObject
+                    as *mut ::std::ffi::c_void,
+            },
+        ]
+    }};
+}

@@ -24,6 +24,7 @@ pub mod args;
 pub mod buffer;
 pub mod call;
 pub mod class;
+pub mod error;
 pub mod method;
 pub mod reference;
 pub mod slot;

@@ -70,6 +70,20 @@ impl<'a, 'py, T: Class> Ref<'a, 'py, T> {
         self.object.as_ptr()
     }
 
+    /// The fields, for as long as the object is borrowed.
+    #[inline]
+    pub fn fields(self) -> &'a T {
+        // SAFETY: invariant 2 of this room: the fields lie at the class's offset while the object
+        // lives, and a `Ref` is only made of live instances.
+        unsafe { &*T::class().fields(self.as_ptr()) }
+    }
+
+    /// The object, as Python sees it, for as long as it is borrowed.
+    #[inline]
+    pub fn as_borrowed(self) -> Borrowed<'a, 'py, PyAny> {
+        self.object
+    }
+
     /// The object, as Python sees it.
     #[inline]
     pub fn as_any(&self) -> &Bound<'py, PyAny> {
@@ -102,9 +116,7 @@ impl<T: Class> Deref for Ref<'_, '_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: invariant 2 of this room: the fields lie at the class's offset while the object
-        // lives, and a `Ref` is only made of live instances.
-        unsafe { &*T::class().fields(self.as_ptr()) }
+        self.fields()
     }
 }
 

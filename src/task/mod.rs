@@ -1,53 +1,47 @@
 //! Futures and tasks.
-use crate::event_loop::Loop;
-use crate::ffi::{Args, Class, ClassCell, Owned, Ref, Traversal, Visit};
+//!
+//! [`Future`] and [`Task`] derive from the interpreter's own `_asyncio.Future` and `_asyncio.Task`, so that
+//! `isinstance` holds; every method is ours, and the base's part of an instance stays empty.
+//!
+//! - `future.rs`, `callbacks.rs`: the state machine that both are, and who waits for its end;
+//! - `future_type.rs`, `task.rs`, `task_type.rs`: the classes that Python sees;
+//! - `awaitable.rs`: what `await` asks a future for;
+//! - `step.rs`: one turn of a task; `schedule.rs`: how it comes to its turn;
+//! - `current.rs`, `registry.rs`: `asyncio.current_task()` and `asyncio.all_tasks()`.
+
 use pyo3::prelude::*;
-use std::ffi::CStr;
-/// T
-pub struct Task;
-static TASK: ClassCell = ClassCell::new();
-impl Class for Task {
-    const NAME: &'static CStr = c"ferrio.Task";
-    fn class() -> &'static ClassCell {
-        &TASK
-    }
-    fn fresh() -> Self {
-        Task
-    }
-    fn traverse(&self, _: &Visit) -> Traversal {
-        Ok(())
-    }
-    fn clear(&self) {}
+use pyo3::types::PyBool;
+
+use crate::ffi::adopt;
+
+mod awaitable;
+mod callbacks;
+pub mod current;
+pub mod future;
+mod future_type;
+mod registry;
+mod schedule;
+pub mod step;
+#[allow(clippy::module_inception)] // The design's name, for the class `Task`.
+pub mod task;
+mod task_type;
+
+pub use registry::registered_tasks;
+pub use task::{Task, create_future, create_task};
+
+/// Builds the classes and adds those that Python may call to `module`.
+pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    awaitable::define(py)?;
+    module.add("Future", future_type::define(py)?)?;
+    module.add("Task", task_type::define(py)?)?;
+    adopt::<future::Future, Task>(py)
 }
-/// F
-pub fn create_future(event_loop: Ref<'_, '_, Loop>) -> PyResult<Owned<Task>> {
-    let kw = pyo3::types::PyDict::new(event_loop.py());
-    kw.set_item("loop", event_loop.as_any())?;
-    let f = event_loop.py().import("asyncio")?.getattr("Future")?.call((), Some(&kw))?;
-    Ok(unsafe { Owned::from_ptr(f.into_ptr()) })
+
+fn none(py: Python<'_>) -> Bound<'_, PyAny> {
+    py.None().into_bound(py)
 }
-/// F
-pub fn create_task<'py>(
-    event_loop: Ref<'_, 'py, Loop>,
-    args: &Args<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let task = event_loop.py().import("asyncio")?.getattr("Task")?;
-    let kw = pyo3::types::PyDict::new(event_loop.py());
-    kw.set_item("loop", event_loop.as_any())?;
-    task.call((args.get(0).unwrap(),), Some(&kw))
-}
-/// s
-pub mod step {
-    use super::*;
-    /// r
-    pub fn run(_: Ref<'_, '_, Task>) -> PyResult<()> {
-        Ok(())
-    }
-}
-/// c
-pub mod current {
-    use super::*;
-    /// c
-    #[inline]
-    pub fn clear(_: Ref<'_, '_, Loop>) {}
+
+fn boolean(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
+    PyBool::new(py, value).to_owned().into_any()
 }

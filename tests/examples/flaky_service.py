@@ -11,19 +11,26 @@ What happens to `/slow/{number}` follows from the last digit of the number:
 `/faults` tells how often, how many requests there were, and how many at most at a time.
 """
 
+import asyncio
 import json
 from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
 
 from examples.web_service import app as service
 
 FAULTS = {"1": ["busy"], "2": ["busy"] * 3, "3": ["cut"], "4": ["reset"] * 2}
 
-attempts = Counter()
-seen = Counter()
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+attempts: Counter[str] = Counter()
+seen: Counter[str] = Counter()
 now = 0
 
 
-async def app(scope, receive, send):
+async def app(scope: Message, receive: Receive, send: Send) -> None:
     """Serve one request."""
     global now
     if scope["type"] == "http" and scope["path"] == "/faults":
@@ -50,12 +57,18 @@ async def app(scope, receive, send):
             case "cut":
                 await respond(send, 200, b'{"number"', missing=100)
             case "reset":
-                receive.__self__.transport.abort()  # uvicorn's, behind the ASGI interface
+                transport_of(receive).abort()
     finally:
         now -= 1
 
 
-async def respond(send, status, body, missing=0):
+def transport_of(receive: Receive) -> asyncio.Transport:
+    """Reach behind the ASGI interface for the transport of the connection, uvicorn's."""
+    transport: asyncio.Transport = receive.__self__.transport  # type: ignore[attr-defined]
+    return transport
+
+
+async def respond(send: Send, status: int, body: bytes, missing: int = 0) -> None:
     """Send a response of JSON that promises `missing` bytes more than it has."""
     length = str(len(body) + missing).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", length)]

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO, Self
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -28,7 +29,7 @@ COMPLAINTS = re.compile(
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def read_until(file, line):
+def read_until(file: IO[bytes], line: bytes) -> None:
     """Read lines up to this one; the connection must not end before it comes."""
     while (read := file.readline()) != line:
         assert read, f"the connection ended before {line!r}"
@@ -37,14 +38,14 @@ def read_until(file, line):
 class Output:
     """What a program has written to one of its pipes."""
 
-    def __init__(self, pipe):
-        self.lines = []
+    def __init__(self, pipe: IO[str]) -> None:
+        self.lines: list[str] = []
         self.ended = False
         self.changed = threading.Condition()
         self.reader = threading.Thread(target=self.read, args=(pipe,), daemon=True)
         self.reader.start()
 
-    def read(self, pipe):
+    def read(self, pipe: IO[str]) -> None:
         with pipe:
             for line in pipe:
                 with self.changed:
@@ -54,7 +55,7 @@ class Output:
             self.ended = True
             self.changed.notify_all()
 
-    def wait_for(self, pattern):
+    def wait_for(self, pattern: str) -> re.Match[str]:
         """Return the match of `pattern` in the first line that has one."""
         seen = 0
         deadline = time.monotonic() + PATIENCE
@@ -69,21 +70,21 @@ class Output:
                     f"still no {pattern!r} in:\n{self.text}"
                 )
 
-    def wait_for_lines(self, count):
+    def wait_for_lines(self, count: int) -> None:
         """Wait until there are `count` lines."""
         with self.changed:
             self.changed.wait_for(lambda: self.ended or len(self.lines) >= count, PATIENCE)
             assert len(self.lines) >= count, self.text
 
     @property
-    def text(self):
+    def text(self) -> str:
         return "\n".join(self.lines)
 
 
 class Program:
     """A running program; it is killed when the `with` block ends before the program does."""
 
-    def __init__(self, *command):
+    def __init__(self, *command: object) -> None:
         self.process = subprocess.Popen(
             [str(part) for part in command],
             cwd=ROOT,
@@ -92,21 +93,26 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
         )
+        assert self.process.stdout
+        assert self.process.stderr
         self.out = Output(self.process.stdout)
         self.err = Output(self.process.stderr)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
         self.wait()
+        if any(exc_info):
+            # pytest shows it below the failure.
+            print(self.process.args, self.out.text, self.err.text, sep="\n")
 
-    def send_signal(self, signum):
+    def send_signal(self, signum: signal.Signals) -> None:
         self.process.send_signal(signum)
 
-    def wait(self):
+    def wait(self) -> int:
         """Return the exit code once all of the output has been read."""
         try:
             code = self.process.wait(PATIENCE)
@@ -116,7 +122,7 @@ class Program:
             output.reader.join(PATIENCE)
         return code
 
-    def finish(self, expected_code=0):
+    def finish(self, expected_code: int = 0) -> None:
         """Wait for the end: the exit code is as expected and nobody has complained."""
         code = self.wait()
         text = f"{self.out.text}\n{self.err.text}"
@@ -127,26 +133,25 @@ class Program:
 class Service(Program):
     """A program that serves HTTP under uvicorn, once it accepts connections."""
 
-    def __init__(self, *command):
+    def __init__(self, *command: object) -> None:
         super().__init__(*command)
         try:
             self.url = self.err.wait_for(r"running on (http://[\d.]+:\d+)")[1]
         except AssertionError:
-            self.__exit__()
+            self.__exit__(*sys.exc_info())
             raise
         host, port = self.url.removeprefix("http://").split(":")
         self.address = host, int(port)
 
-    def connect(self):
+    def connect(self) -> socket.socket:
         return socket.create_connection(self.address, PATIENCE)
 
 
-def serve_script(mode):
+def serve_script(mode: str) -> Service:
     """Serve `web_service.py` by running it."""
     return Service(*PYTHON[mode], EXAMPLES / "web_service.py", "--port", 0)
 
 
-def serve_uvicorn(mode, app="examples.web_service:app", *options):
+def serve_uvicorn(mode: str, app: str = "examples.web_service:app") -> Service:
     """Serve an ASGI application with uvicorn's command."""
-    options = ["--loop", LOOP[mode], "--port", 0, *options]
-    return Service(sys.executable, "-m", "uvicorn", *options, app)
+    return Service(sys.executable, "-m", "uvicorn", "--loop", LOOP[mode], "--port", 0, app)

@@ -5,48 +5,53 @@ import re
 import signal
 import socket
 import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from programs import EXAMPLES, PYTHON, ROOT, Program, serve_script, serve_uvicorn
+
+from .programs import EXAMPLES, PYTHON, Program, Service, serve_script, serve_uvicorn
+
+Start = Callable[..., Program]
 
 
 @pytest.fixture(scope="module")
-def service(mode):
+def service(mode: str) -> Iterator[Service]:
     with serve_script(mode) as service:
         yield service
 
 
 @pytest.fixture
-def flaky_service(mode):
-    app_dir = ROOT / "tests" / "examples"
-    with serve_uvicorn(mode, "flaky_service:app", "--app-dir", app_dir) as service:
+def flaky_service(mode: str) -> Iterator[Service]:
+    with serve_uvicorn(mode, "tests.examples.flaky_service:app") as service:
         yield service
 
 
 @pytest.fixture
-def client(mode):
+def client(mode: str) -> Start:
     """Start the client with these arguments."""
     return lambda *args: Program(*PYTHON[mode], EXAMPLES / "api_client.py", *args)
 
 
-def counts(program):
+def counts(program: Program) -> tuple[int, ...]:
     """Return succeeded, failed and retries as the summary tells them."""
     pattern = r"^(\d+) succeeded, (\d+) failed, (\d+) retries$"
     return tuple(map(int, program.out.wait_for(pattern).groups()))
 
 
-def answers(path):
+def answers(path: Path) -> list[tuple[int, int]]:
     """Return the number of each request and the number that its answer has."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return sorted((line["n"], line["answer"]["number"]) for line in lines)
 
 
-def faults(service):
+def faults(service: Service) -> dict[str, int]:
     with urllib.request.urlopen(service.url + "/faults") as response:
-        return json.load(response)
+        happened: dict[str, int] = json.load(response)
+        return happened
 
 
-def test_a_thousand_requests(client, service, tmp_path):
+def test_a_thousand_requests(client: Start, service: Service, tmp_path: Path) -> None:
     output = tmp_path / "answers.jsonl"
     with client(service.url + "/slow/{n}?seconds=0.01", "--output", output) as program:
         program.finish(0)
@@ -59,7 +64,9 @@ def test_a_thousand_requests(client, service, tmp_path):
         assert latencies[0] > 9  # ms: the service sleeps for 10
 
 
-def test_faults_that_pass_are_survived(client, flaky_service, tmp_path):
+def test_faults_that_pass_are_survived(
+    client: Start, flaky_service: Service, tmp_path: Path
+) -> None:
     output = tmp_path / "answers.jsonl"
     options = ["--output", output, "--concurrency", 30, "--backoff", 0.01]
     with client(flaky_service.url + "/slow/{n}?seconds=0.01", *options) as program:
@@ -74,7 +81,7 @@ def test_faults_that_pass_are_survived(client, flaky_service, tmp_path):
         assert 600 <= retries <= 700  # aiohttp may have repeated 100 of the resets
 
 
-def test_a_service_that_stays_busy_fails_for_good(client, flaky_service):
+def test_a_service_that_stays_busy_fails_for_good(client: Start, flaky_service: Service) -> None:
     options = ["--requests", 3, "--retries", 2, "--backoff", 0.01]
     with client(flaky_service.url + "/slow/{n}2", *options) as program:
         program.finish(1)
@@ -84,7 +91,7 @@ def test_a_service_that_stays_busy_fails_for_good(client, flaky_service):
     assert faults(flaky_service)["requests"] == 9
 
 
-def test_what_is_not_there_is_not_asked_for_again(client, service):
+def test_what_is_not_there_is_not_asked_for_again(client: Start, service: Service) -> None:
     with client(service.url + "/items/{n}", "--requests", 5) as program:
         program.finish(1)
         assert counts(program) == (0, 5, 0)
@@ -92,7 +99,7 @@ def test_what_is_not_there_is_not_asked_for_again(client, service):
         assert sorted(failures) == ["1", "2", "3", "4", "5"]
 
 
-def test_an_attempt_may_time_out(client, service):
+def test_an_attempt_may_time_out(client: Start, service: Service) -> None:
     options = ["--requests", 1, "--timeout", 0.1, "--retries", 1, "--backoff", 0.01]
     with client(service.url + "/slow/1?seconds=3", *options) as program:
         program.finish(1)
@@ -100,7 +107,7 @@ def test_an_attempt_may_time_out(client, service):
         assert "/slow/1?seconds=3: " in program.out.text
 
 
-def test_nobody_listens(client):
+def test_nobody_listens(client: Start) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # taken, but nobody listens
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
@@ -111,7 +118,7 @@ def test_nobody_listens(client):
             assert program.out.text.count("Cannot connect to host") == 4
 
 
-def test_ctrl_c_ends_it_with_a_summary(client, service, tmp_path):
+def test_ctrl_c_ends_it_with_a_summary(client: Start, service: Service, tmp_path: Path) -> None:
     output = tmp_path / "answers.jsonl"
     options = ["--requests", 100_000, "--output", output]
     with client(service.url + "/slow/{n}", *options) as program:
@@ -127,7 +134,7 @@ def test_ctrl_c_ends_it_with_a_summary(client, service, tmp_path):
 @pytest.mark.parametrize(
     "args", [["ftp://127.0.0.1/"], ["--requests", "0"], ["--concurrency", "many"]]
 )
-def test_wrong_usage(client, args):
+def test_wrong_usage(client: Start, args: list[str]) -> None:
     with client(*args) as program:
         program.finish(2)
         assert "api_client.py: error: argument" in program.err.text

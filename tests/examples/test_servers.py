@@ -5,25 +5,28 @@ import random
 import select
 import signal
 import socket
+import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
-from programs import EXAMPLES, PATIENCE, PYTHON, Program, read_until
+
+from .programs import EXAMPLES, PATIENCE, PYTHON, Program, read_until
 
 
 class Server(Program):
     """A server, once it listens."""
 
-    def __init__(self, mode, script):
+    def __init__(self, mode: str, script: str) -> None:
         super().__init__(*PYTHON[mode], EXAMPLES / script, "--port", 0)
         try:
             host, port = self.out.wait_for(r"^listening on ([\d.]+):(\d+)$").groups()
         except AssertionError:
-            self.__exit__()
+            self.__exit__(*sys.exc_info())
             raise
         self.address = host, int(port)
 
-    def connect(self, receive_buffer=None):
+    def connect(self, receive_buffer: int | None = None) -> socket.socket:
         sock = socket.socket()
         sock.settimeout(PATIENCE)
         if receive_buffer:
@@ -33,18 +36,18 @@ class Server(Program):
 
 
 @pytest.fixture
-def echo(mode):
+def echo(mode: str) -> Iterator[Server]:
     with Server(mode, "echo_server.py") as server:
         yield server
 
 
 @pytest.fixture
-def chat(mode):
+def chat(mode: str) -> Iterator[Server]:
     with Server(mode, "chat_server.py") as server:
         yield server
 
 
-def receive_exactly(sock, size):
+def receive_exactly(sock: socket.socket, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
         part = sock.recv(size - len(data))
@@ -53,7 +56,7 @@ def receive_exactly(sock, size):
     return bytes(data)
 
 
-def test_echo_keeps_connections_apart(echo):
+def test_echo_keeps_connections_apart(echo: Server) -> None:
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(echo.connect()) for _ in range(50)]
         for round_ in range(3):
@@ -64,11 +67,11 @@ def test_echo_keeps_connections_apart(echo):
                 assert receive_exactly(client, len(message)) == message
 
 
-def test_echo_sends_all_of_it_before_it_ends(echo):
+def test_echo_sends_all_of_it_before_it_ends(echo: Server) -> None:
     data = random.Random(1).randbytes(8_000_000)
     with echo.connect() as client:
 
-        def send():
+        def send() -> None:
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
 
@@ -79,7 +82,7 @@ def test_echo_sends_all_of_it_before_it_ends(echo):
         sender.join()
 
 
-def test_echo_does_not_read_from_a_client_that_does_not(echo):
+def test_echo_does_not_read_from_a_client_that_does_not(echo: Server) -> None:
     with echo.connect() as client:
         client.setblocking(False)
         sent = 0
@@ -93,7 +96,7 @@ def test_echo_does_not_read_from_a_client_that_does_not(echo):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_echo_stops_while_clients_are_connected(echo, signum):
+def test_echo_stops_while_clients_are_connected(echo: Server, signum: signal.Signals) -> None:
     with echo.connect() as client, echo.connect() as rude:
         client.sendall(b"hello")
         assert receive_exactly(client, 5) == b"hello"
@@ -110,7 +113,7 @@ def test_echo_stops_while_clients_are_connected(echo, signum):
             echo.connect()
 
 
-def test_chat_tells_all(chat):
+def test_chat_tells_all(chat: Server) -> None:
     with chat.connect() as ann, ann.makefile("rb") as to_ann:
         assert to_ann.readline() == b"* 1 here\n"
         with chat.connect() as bob, bob.makefile("rb") as to_bob:
@@ -124,7 +127,7 @@ def test_chat_tells_all(chat):
         assert to_ann.readline() == b"* 1 here\n"
 
 
-def test_chat_drops_who_never_ends_a_line(chat):
+def test_chat_drops_who_never_ends_a_line(chat: Server) -> None:
     with chat.connect() as ann, ann.makefile("rb") as to_ann:
         assert to_ann.readline() == b"* 1 here\n"
         with chat.connect() as bob:
@@ -133,7 +136,7 @@ def test_chat_drops_who_never_ends_a_line(chat):
             assert to_ann.readline() == b"* 1 here\n"
 
 
-def test_chat_drops_who_does_not_read(chat):
+def test_chat_drops_who_does_not_read(chat: Server) -> None:
     line = b"x" * 4000 + b"\n"
     with chat.connect() as ann, ann.makefile("rb") as to_ann, chat.connect(4096):
         read_until(to_ann, b"* 2 here\n")
@@ -147,7 +150,7 @@ def test_chat_drops_who_does_not_read(chat):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_chat_says_goodbye(chat, signum):
+def test_chat_says_goodbye(chat: Server, signum: signal.Signals) -> None:
     with chat.connect() as ann, ann.makefile("rb") as to_ann:
         assert to_ann.readline() == b"* 1 here\n"
         chat.send_signal(signum)

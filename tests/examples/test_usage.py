@@ -3,15 +3,18 @@
 import ast
 
 import pytest
-from programs import EXAMPLES, PYTHON, Program
+
+from .programs import EXAMPLES, PYTHON, Program
 
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_tells_what_the_docstring_tells(mode, script):
+def test_help_tells_what_the_docstring_tells(mode: str, script: str) -> None:
     path = EXAMPLES / script
-    summary = ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    assert docstring
+    summary = docstring.splitlines()[0]
     with Program(*PYTHON[mode], path, "--help") as program:
         program.finish(0)
         assert program.out.lines[0].startswith(f"usage: {script} ")
@@ -19,7 +22,7 @@ def test_help_tells_what_the_docstring_tells(mode, script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_it_is_written_for_asyncio_alone(script):
+def test_it_is_written_for_asyncio_alone(script: str) -> None:
     tree = ast.parse((EXAMPLES / script).read_text())
     imported = {
         alias.name

@@ -6,23 +6,37 @@ import json
 import select
 import signal
 import socket
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import IO, Any
 
 import pytest
-from programs import EXAMPLES, PATIENCE, PYTHON, Program, read_until, serve_script, serve_uvicorn
 
-SERVE = {"script": serve_script, "uvicorn": serve_uvicorn}
+from .programs import (
+    EXAMPLES,
+    PATIENCE,
+    PYTHON,
+    Program,
+    Service,
+    read_until,
+    serve_script,
+    serve_uvicorn,
+)
+
+Serve = Callable[[str], Service]
+
+SERVE: dict[str, Serve] = {"script": serve_script, "uvicorn": serve_uvicorn}
 LAMP = {"name": "lamp", "price": 19.5, "tags": ["light", "new"]}
 
 
 @pytest.fixture(scope="module", params=SERVE)
-def serve(request):
+def serve(request: pytest.FixtureRequest) -> Serve:
     """How the service is started, a function of the mode."""
     return SERVE[request.param]
 
 
 @pytest.fixture(scope="module")
-def service(serve, mode):
+def service(serve: Serve, mode: str) -> Iterator[Service]:
     """One service for the tests that leave it as they found it; it must end well, too."""
     with serve(mode) as service:
         yield service
@@ -30,11 +44,13 @@ def service(serve, mode):
         service.finish()
 
 
-def connect(service):
+def connect(service: Service) -> closing[http.client.HTTPConnection]:
     return closing(http.client.HTTPConnection(*service.address, timeout=PATIENCE))
 
 
-def call(connection, method, path, body=None):
+def call(
+    connection: http.client.HTTPConnection, method: str, path: str, body: Any = None
+) -> tuple[int, Any]:
     """Return the status and the JSON of the answer."""
     if body is not None and not isinstance(body, bytes):
         body = json.dumps(body)
@@ -44,18 +60,18 @@ def call(connection, method, path, body=None):
     return response.status, json.loads(content) if content else None
 
 
-def send_get(sock, path):
+def send_get(sock: socket.socket, path: str) -> None:
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n".encode())
 
 
-def read_response(file):
+def read_response(file: IO[bytes]) -> tuple[int, Any]:
     """Read one response that has a length: its status and its JSON."""
     status = int(file.readline().split()[1])
     headers = http.client.parse_headers(file)
     return status, json.loads(file.read(int(headers["Content-Length"])))
 
 
-def test_the_loop_and_its_tasks_are_those_asked_for(service, mode):
+def test_the_loop_and_its_tasks_are_those_asked_for(service: Service, mode: str) -> None:
     with connect(service) as connection:
         status, about = call(connection, "GET", "/")
     assert status == 200
@@ -63,7 +79,7 @@ def test_the_loop_and_its_tasks_are_those_asked_for(service, mode):
     assert packages == {"loop": mode, "task": mode}
 
 
-def test_the_life_of_an_item(service):
+def test_the_life_of_an_item(service: Service) -> None:
     with connect(service) as connection:
         status, lamp = call(connection, "POST", "/items", LAMP)
         item_path = f"/items/{lamp['id']}"
@@ -82,7 +98,7 @@ def test_the_life_of_an_item(service):
         assert call(connection, "DELETE", item_path) == missing
 
 
-def test_a_list_is_filtered_and_limited(service):
+def test_a_list_is_filtered_and_limited(service: Service) -> None:
     with connect(service) as connection:
         added = [
             call(connection, "POST", "/items", LAMP | {"tags": tags})[1]
@@ -115,20 +131,22 @@ def test_a_list_is_filtered_and_limited(service):
         ("GET", "/countdown/-1", None, ["path", "start"], "greater_than_equal"),
     ],
 )
-def test_a_wrong_request_is_told_what_is_wrong(service, method, path, body, where, kind):
+def test_a_wrong_request_is_told_what_is_wrong(
+    service: Service, method: str, path: str, body: Any, where: list[str | int], kind: str
+) -> None:
     with connect(service) as connection:
         status, answer = call(connection, method, path, body)
     assert status == 422
     assert [(error["loc"], error["type"]) for error in answer["detail"]] == [(where, kind)]
 
 
-def test_unknown_paths_and_methods(service):
+def test_unknown_paths_and_methods(service: Service) -> None:
     with connect(service) as connection:
         assert call(connection, "GET", "/nowhere")[0] == 404
         assert call(connection, "PATCH", "/items")[0] == 405
 
 
-def test_a_large_body_comes_and_goes(service):
+def test_a_large_body_comes_and_goes(service: Service) -> None:
     tags = [f"{n:08}" * 100 for n in range(2000)]
     with connect(service) as connection:
         status, item = call(connection, "POST", "/items", LAMP | {"tags": tags})
@@ -136,7 +154,7 @@ def test_a_large_body_comes_and_goes(service):
         assert call(connection, "DELETE", f"/items/{item['id']}")[0] == 204
 
 
-def test_pipelined_requests_are_answered_in_order(service):
+def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
     with service.connect() as sock, sock.makefile("rb") as file:
         requests = (f"GET /slow/{n}?seconds=0 HTTP/1.1\r\nHost: shop\r\n\r\n" for n in range(50))
         sock.sendall("".join(requests).encode())
@@ -146,7 +164,7 @@ def test_pipelined_requests_are_answered_in_order(service):
     ]
 
 
-def test_a_slow_answer_takes_its_time(service):
+def test_a_slow_answer_takes_its_time(service: Service) -> None:
     with connect(service) as connection:
         status, answer = call(connection, "GET", "/slow/7?seconds=0.2")
     assert (status, answer["number"]) == (200, 7)
@@ -154,7 +172,7 @@ def test_a_slow_answer_takes_its_time(service):
 
 
 @pytest.mark.parametrize("path", ["/slow/1?seconds=2", "/digest/a?rounds=3000000"])
-def test_others_are_served_while_one_request_takes_long(service, path):
+def test_others_are_served_while_one_request_takes_long(service: Service, path: str) -> None:
     with service.connect() as long, service.connect() as short, short.makefile("rb") as file:
         send_get(long, path)
         for n in range(10):
@@ -165,7 +183,7 @@ def test_others_are_served_while_one_request_takes_long(service, path):
             assert read_response(long_file)[0] == 200
 
 
-def test_a_sync_endpoint_runs_in_a_worker_thread(service):
+def test_a_sync_endpoint_runs_in_a_worker_thread(service: Service) -> None:
     with connect(service) as connection:
         status, answer = call(connection, "GET", "/digest/bread?rounds=1000")
     assert status == 200
@@ -173,7 +191,7 @@ def test_a_sync_endpoint_runs_in_a_worker_thread(service):
     assert answer["thread"] != "MainThread"
 
 
-def test_a_stream_arrives_in_parts(service):
+def test_a_stream_arrives_in_parts(service: Service) -> None:
     with service.connect() as sock, sock.makefile("rb") as file:
         send_get(sock, "/countdown/3?interval=0.01")
         assert file.readline() == b"HTTP/1.1 200 OK\r\n"
@@ -187,7 +205,7 @@ def test_a_stream_arrives_in_parts(service):
     assert chunks == [b'{"number": %d}\n' % n for n in (3, 2, 1, 0)]
 
 
-def test_a_client_may_leave_in_the_middle_of_a_stream(service):
+def test_a_client_may_leave_in_the_middle_of_a_stream(service: Service) -> None:
     # The end of the `service` fixture would wait for a stream that went on.
     with service.connect() as sock, sock.makefile("rb") as file:
         send_get(sock, "/countdown/10000?interval=0.01")
@@ -197,7 +215,9 @@ def test_a_client_may_leave_in_the_middle_of_a_stream(service):
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -15)])
-def test_a_signal_ends_the_service_after_the_last_answer(serve, mode, signum, code):
+def test_a_signal_ends_the_service_after_the_last_answer(
+    serve: Serve, mode: str, signum: signal.Signals, code: int
+) -> None:
     with (
         serve(mode) as service,
         service.connect() as idle,
@@ -220,7 +240,7 @@ def test_a_signal_ends_the_service_after_the_last_answer(serve, mode, signum, co
             service.connect()
 
 
-def test_a_port_in_use_is_an_error(mode):
+def test_a_port_in_use_is_an_error(mode: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with Program(*PYTHON[mode], EXAMPLES / "web_service.py", "--port", port) as program:

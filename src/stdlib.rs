@@ -1,0 +1,82 @@
+//! What ferrio needs of the standard library, looked up once.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyTuple;
+
+/// Objects of the standard library, by what they do here.
+#[allow(missing_docs)] // Each has the name it has in its module.
+pub struct Stdlib {
+    pub cancelled_error: Py<PyAny>,
+    pub invalid_state_error: Py<PyAny>,
+    pub iscoroutine: Py<PyAny>,
+    pub future_repr: Py<PyAny>,
+    pub task_repr: Py<PyAny>,
+    pub task_get_stack: Py<PyAny>,
+    pub task_print_stack: Py<PyAny>,
+    pub get_event_loop: Py<PyAny>,
+    pub enter_task: Py<PyAny>,
+    pub leave_task: Py<PyAny>,
+    #[cfg(Py_3_12)]
+    pub swap_current_task: Py<PyAny>,
+    /// The current task of every running loop.
+    #[cfg(not(Py_3_14))]
+    pub current_tasks: Py<PyAny>,
+    #[cfg(Py_3_14)]
+    pub register_task: Py<PyAny>,
+    #[cfg(Py_3_14)]
+    pub unregister_task: Py<PyAny>,
+    #[cfg(Py_3_14)]
+    pub add_to_awaited_by: Py<PyAny>,
+    #[cfg(Py_3_14)]
+    pub discard_from_awaited_by: Py<PyAny>,
+    /// The names of the keywords of `call_soon(callback, *args, context=...)`.
+    pub context_keyword: Py<PyTuple>,
+}
+
+static STDLIB: PyOnceLock<Stdlib> = PyOnceLock::new();
+
+/// Looks everything up. Raises what the imports raise.
+pub fn load(py: Python<'_>) -> PyResult<()> {
+    STDLIB.get_or_try_init(py, || {
+        // First, for `_asyncio` imported alone makes `asyncio.tasks` fall back to its Python version.
+        py.import("asyncio")?;
+        let native = py.import("_asyncio")?;
+        let exceptions = py.import("asyncio.exceptions")?;
+        let base_tasks = py.import("asyncio.base_tasks")?;
+        let find = |module: &Bound<'_, PyModule>, name| module.getattr(name).map(Bound::unbind);
+        Ok::<_, PyErr>(Stdlib {
+            cancelled_error: find(&exceptions, "CancelledError")?,
+            invalid_state_error: find(&exceptions, "InvalidStateError")?,
+            iscoroutine: find(&py.import("asyncio.coroutines")?, "iscoroutine")?,
+            future_repr: find(&py.import("asyncio.base_futures")?, "_future_repr")?,
+            task_repr: find(&base_tasks, "_task_repr")?,
+            task_get_stack: find(&base_tasks, "_task_get_stack")?,
+            task_print_stack: find(&base_tasks, "_task_print_stack")?,
+            get_event_loop: find(&native, "get_event_loop")?,
+            enter_task: find(&native, "_enter_task")?,
+            leave_task: find(&native, "_leave_task")?,
+            #[cfg(Py_3_12)]
+            swap_current_task: find(&native, "_swap_current_task")?,
+            #[cfg(not(Py_3_14))]
+            current_tasks: find(&native, "_current_tasks")?,
+            #[cfg(Py_3_14)]
+            register_task: find(&native, "_register_task")?,
+            #[cfg(Py_3_14)]
+            unregister_task: find(&native, "_unregister_task")?,
+            #[cfg(Py_3_14)]
+            add_to_awaited_by: find(&native, "future_add_to_awaited_by")?,
+            #[cfg(Py_3_14)]
+            discard_from_awaited_by: find(&native, "future_discard_from_awaited_by")?,
+            context_keyword: PyTuple::new(py, [intern!(py, "context")])?.unbind(),
+        })
+    })?;
+    Ok(())
+}
+
+/// The objects, once [`load`] has found them, which the import of the module does first.
+#[inline]
+pub fn stdlib(py: Python<'_>) -> &'static Stdlib {
+    STDLIB.get(py).expect("the module's import loads this first")
+}

@@ -1,0 +1,133 @@
+//! How tasks and callbacks come to their turn.
+//!
+//! On any loop: through its `call_soon`. On ferrio's own, if nobody has overridden that: straight into the ready queue,
+//! a task as itself.
+
+use std::cell::Cell;
+
+use pyo3::ffi as capi;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::callbacks::Callback;
+use super::future::AnyFuture;
+use super::step;
+use super::task::Task;
+use crate::event_loop::Loop;
+use crate::event_loop::handle::Handle;
+use crate::event_loop::ready::Ready;
+use crate::ffi::{Class, Ref, Slot, call};
+use crate::stdlib::stdlib;
+
+/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, if it is one.
+pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref<'a, 'py, Loop>>> {
+    let Some(native) = Ref::<Loop>::cast(event_loop) else { return Ok(None) };
+    Ok(if native.is_exact() || keeps_methods(event_loop)? { Some(native) } else { None })
+}
+
+/// The last class that was looked at, and what was found: most programs have one class of loops.
+struct Verdict {
+    class: Slot,
+    keeps: Cell<bool>,
+}
+
+// SAFETY: touched with the GIL held only (invariant 1 of the room `ffi`).
+unsafe impl Sync for Verdict {}
+
+/// Whether the class of `event_loop`, derived from ferrio's, has `call_soon` and `get_debug` from there.
+fn keeps_methods(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static LAST: Verdict = Verdict { class: Slot::empty(), keeps: Cell::new(false) };
+    let py = event_loop.py();
+    let class = event_loop.get_type();
+    if LAST.class.as_ptr() != class.as_ptr() {
+        let ours = Loop::class().get(py);
+        let mut keeps = true;
+        for name in [intern!(py, "call_soon"), intern!(py, "get_debug")] {
+            keeps &= class.getattr(name)?.is(&ours.getattr(name)?);
+        }
+        LAST.keeps.set(keeps);
+        LAST.class.set(class.into_any());
+    }
+    Ok(LAST.keeps.get())
+}
+
+/// Lets `task` have its turn. Raises what the loop's `call_soon` raises.
+#[inline]
+pub fn step_soon(task: Ref<'_, '_, Task>) -> PyResult<()> {
+    let py = task.py();
+    let future = AnyFuture::from(task);
+    if task.direct.get()
+        && let Some(event_loop) = future.direct_loop()
+    {
+        let event_loop = event_loop.get(py);
+        event_loop.check_callable()?;
+        event_loop.push(Ready::Task(task.to_owned()));
+        return Ok(());
+    }
+    let step = step::step_callable(task)?;
+    let context = task.context.get_or_none(py);
+    call_soon(&future.event_loop.get_or_none(py), &step, None, &context)
+}
+
+/// Lets `callback` be called with `future`. Raises what the loop's `call_soon` raises.
+#[inline]
+pub fn callback_soon(future: AnyFuture<'_, '_>, callback: &Callback) -> PyResult<()> {
+    let py = future.py();
+    if let Some(event_loop) = future.direct_loop() {
+        let event_loop = event_loop.get(py);
+        match callback {
+            Callback::Task(task) if task.get(py).direct.get() => {
+                event_loop.check_callable()?;
+                event_loop.push(Ready::Task(task.clone_ref(py)));
+                return Ok(());
+            }
+            // In debug mode `call_soon` has more to check.
+            Callback::Python { callable, context } if !event_loop.debug() => {
+                let context = context.get_or_none(py);
+                if call::is_context(&context) {
+                    event_loop.check_callable()?;
+                    let callable = callable.get_or_none(py);
+                    let arg = future.as_any().clone();
+                    let handle = Handle::create1(event_loop, callable, arg, context)?;
+                    event_loop.push(Ready::Handle(handle));
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+    }
+    call_soon(
+        &future.event_loop.get_or_none(py),
+        &callback.callable(py)?,
+        Some(future.as_any()),
+        &callback.context(py),
+    )
+}
+
+/// `event_loop.call_soon(callable, arg, context=context)`
+fn call_soon(
+    event_loop: &Bound<'_, PyAny>,
+    callable: &Bound<'_, PyAny>,
+    arg: Option<&Bound<'_, PyAny>>,
+    context: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = event_loop.py();
+    let mut frame = [event_loop.as_ptr(), callable.as_ptr(), context.as_ptr(), context.as_ptr()];
+    let mut positional = 2;
+    if let Some(arg) = arg {
+        frame[2] = arg.as_ptr();
+        positional = 3;
+    }
+    // SAFETY: all are alive; the value of the one keyword follows the positional arguments; the call may use
+    // the first place.
+    let handle = unsafe {
+        let handle = capi::PyObject_VectorcallMethod(
+            intern!(py, "call_soon").as_ptr(),
+            frame.as_mut_ptr(),
+            positional | capi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+            stdlib(py).context_keyword.as_ptr(),
+        );
+        Bound::from_owned_ptr_or_err(py, handle)
+    };
+    handle.map(drop)
+}
