@@ -12,7 +12,7 @@ import sys
 import threading
 from asyncio import base_events
 
-from . import _ferrio
+from . import _ferrio, _tls
 from ._signals import Signals
 
 _logger = logging.getLogger("asyncio")
@@ -118,16 +118,22 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
             raise OSError(error, f"Connect call failed {address}")
 
     def _start_serving(
-        self, protocol_factory, sock, sslcontext=None, server=None, backlog=100, *_, **__
+        self,
+        protocol_factory,
+        sock,
+        sslcontext=None,
+        server=None,
+        backlog=100,
+        ssl_handshake_timeout=None,
+        ssl_shutdown_timeout=None,
     ):
         if sslcontext is not None:
-            raise NotImplementedError("create_server(ssl=...)")
+            timeouts = ssl_handshake_timeout, ssl_shutdown_timeout
+            protocol_factory = _tls.server_factory(self, protocol_factory, sslcontext, *timeouts)
         self._listen(protocol_factory, sock, server, backlog)
 
-    def _make_ssl_transport(self, *args, **kwargs):
-        raise NotImplementedError("create_connection(ssl=...)")
+    _make_ssl_transport = _tls.make_transport
 
-    connect_accepted_socket = _not_yet("connect_accepted_socket")
     connect_read_pipe = _not_yet("connect_read_pipe")
     connect_write_pipe = _not_yet("connect_write_pipe")
     create_datagram_endpoint = _not_yet("create_datagram_endpoint")
@@ -142,6 +148,5 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
     sock_sendall = _not_yet("sock_sendall")
     sock_sendfile = _not_yet("sock_sendfile")
     sock_sendto = _not_yet("sock_sendto")
-    start_tls = _not_yet("start_tls")
     subprocess_exec = _not_yet("subprocess_exec")
     subprocess_shell = _not_yet("subprocess_shell")
