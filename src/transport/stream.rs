@@ -521,6 +521,11 @@ fn get_loop<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyA
     Ok(this.event_loop.get_or_none(this.py()))
 }
 
+/// `loop.start_tls()` asks for this attribute.
+fn start_tls_compatible<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyBool::new(this.py(), true).to_owned().into_any())
+}
+
 /// Builds the class. Raises what the import of `asyncio` raises.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let mut methods = vec![
@@ -566,6 +571,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let mut attributes = vec![
         attribute!(StreamTransport, c"_loop", get_loop),
         attribute!(StreamTransport, c"_protocol", get_protocol),
+        attribute!(StreamTransport, c"_start_tls_compatible", start_tls_compatible),
     ];
     attributes.extend(info::attributes());
     build::<StreamTransport>(
