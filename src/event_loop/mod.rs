@@ -316,7 +316,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
             slots: vec![init_slot!(Loop, init)],
             subclassable: true,
             constructible: true,
-            weak_references: false,
+            ..Definition::default()
         },
     )
 }

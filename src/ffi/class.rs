@@ -6,7 +6,7 @@ use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyTuple, PyType};
 
 use super::reference::{Owned, Ref};
 use super::slot::{Traversal, Visit};
@@ -105,6 +105,20 @@ impl ClassCell {
         unsafe { Bound::from_borrowed_ptr(py, self.kind.get().cast()).cast_into_unchecked() }
     }
 
+    /// Whether the instances of `kind` have this class's fields: whether it inherits the layout, and not the methods only.
+    #[inline]
+    pub fn lends_layout_to(&self, kind: *mut ffi::PyTypeObject) -> bool {
+        let mut kind = kind;
+        while !kind.is_null() {
+            if kind == self.kind.get() {
+                return true;
+            }
+            // SAFETY: a ready type and its bases, which it keeps alive.
+            kind = unsafe { (*kind).tp_base };
+        }
+        false
+    }
+
     /// The address of the fields of `object`, an instance of this class.
     #[inline]
     pub(super) fn fields<T>(&self, object: *mut ffi::PyObject) -> *mut T {
@@ -129,6 +143,9 @@ pub struct Definition {
     pub constructible: bool,
     /// Whether to add a list of weak references, for a base that has none.
     pub weak_references: bool,
+    /// A class of ours that becomes the first base, before that with the layout: both derive from the same one, and
+    /// what methods and slots it has can deal with instances of the new class, where its fields are not.
+    pub beside: Option<&'static ClassCell>,
 }
 
 /// Builds `T`'s class on top of `base` and keeps it in [`Class::class`].
@@ -203,17 +220,48 @@ pub fn build<'py, T: Class>(
         flags: flags as _,
         slots: slots.as_mut_ptr(),
     };
+    let bases = match definition.beside {
+        None => base.clone().into_any(),
+        Some(beside) => PyTuple::new(py, [&beside.get(py), base])?.into_any(),
+    };
+    let hidden = definition.beside.map(|beside| HiddenFields::of(beside));
     // SAFETY: the spec and its slots are well-formed and outlive the call; the tables they name were leaked.
     let kind = unsafe {
-        Bound::from_owned_ptr_or_err(
-            py,
-            ffi::PyType_FromSpecWithBases(&mut spec, base_type.cast()),
-        )?
-        .cast_into_unchecked::<PyType>()
+        let kind = ffi::PyType_FromSpecWithBases(&mut spec, bases.as_ptr());
+        Bound::from_owned_ptr_or_err(py, kind)?.cast_into_unchecked::<PyType>()
     };
+    drop(hidden);
     cell.weak_references.set(kind.getattr("__weakrefoffset__")?.extract::<isize>()? != 0);
     cell.kind.set(kind.clone().into_ptr().cast());
     Ok(kind)
+}
+
+/// While this lives, a class seems to have no fields but its base's.
+///
+/// CPython refuses two bases that both add fields. Here only one of them has its fields in the new class, which is
+/// sound because the methods of the other one look where the fields of their object are.
+struct HiddenFields {
+    kind: *mut ffi::PyTypeObject,
+    size: ffi::Py_ssize_t,
+}
+
+impl HiddenFields {
+    fn of(cell: &ClassCell) -> Self {
+        let kind = cell.as_type_ptr();
+        // SAFETY: a type of ours that is built, and its base; nobody makes instances meanwhile.
+        unsafe {
+            let size = (*kind).tp_basicsize;
+            (*kind).tp_basicsize = (*(*kind).tp_base).tp_basicsize;
+            HiddenFields { kind, size }
+        }
+    }
+}
+
+impl Drop for HiddenFields {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { (*self.kind).tp_basicsize = self.size };
+    }
 }
 
 /// Finds out what the base's part holds.
@@ -296,7 +344,13 @@ unsafe extern "C" fn new<T: Class>(
     _kwargs: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: CPython calls `tp_new` with the type or a subtype.
-    unsafe { allocate::<T>(kind) }
+    unsafe {
+        if !T::class().lends_layout_to(kind) {
+            ffi::PyErr_SetString(ffi::PyExc_TypeError, c"not a subclass with this layout".as_ptr());
+            return ptr::null_mut();
+        }
+        allocate::<T>(kind)
+    }
 }
 
 unsafe extern "C" fn traverse<T: Class>(
@@ -378,6 +432,10 @@ unsafe fn clear_base<T: Class>(object: *mut ffi::PyObject) {
 unsafe extern "C" fn finalize<T: Class>(object: *mut ffi::PyObject) {
     // SAFETY: CPython calls with a live instance and the GIL; the exception in flight is put back as it was.
     unsafe {
+        // `__del__` may be called by hand on an instance that inherits no more than the methods.
+        if !T::class().lends_layout_to(ffi::Py_TYPE(object)) {
+            return;
+        }
         let py = Python::assume_attached();
         let in_flight = PyErr::take(py);
         super::call::enter(|py| {

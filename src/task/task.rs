@@ -128,6 +128,7 @@ struct Start<'py> {
     eager: bool,
 }
 
+#[cfg(not(Py_3_12))]
 const INIT: Signature<4> = Signature {
     name: "Task",
     parameters: ["coro", "loop", "name", "context"],
