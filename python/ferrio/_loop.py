@@ -13,16 +13,15 @@ import ssl
 import sys
 import threading
 from asyncio import base_events
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _ferrio, _tls
 from ._signals import Signals
 
 _logger = logging.getLogger("asyncio")
 
-_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:
