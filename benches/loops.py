@@ -18,7 +18,8 @@ def new_uvloop() -> asyncio.AbstractEventLoop:
     """uvloop's loop."""
     import uvloop
 
-    return uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 def new_uvloop_aiofastnet() -> asyncio.AbstractEventLoop:
@@ -26,7 +27,8 @@ def new_uvloop_aiofastnet() -> asyncio.AbstractEventLoop:
     import aiofastnet
     import uvloop
 
-    return aiofastnet.loop_factory(uvloop.new_event_loop)()
+    loop: asyncio.AbstractEventLoop = aiofastnet.loop_factory(uvloop.new_event_loop)()
+    return loop
 
 
 def new_rloop() -> asyncio.AbstractEventLoop:
