@@ -19,7 +19,7 @@ _CLASSES = {
     r"_UnixSelectorEventLoop|SelectorEventLoop": "Loop",
     r"_SelectorSocketTransport|(?:ferrio\.)?StreamTransport": "Transport",
     # A callback's arguments are shown shortened.
-    r"<(?:Strea|_SelectorSoc)\.\.\.": "<Transport...",
+    r"<(?:ferrio\.Strea|_SelectorSoc)\.\.\.": "<Transport...",
     r"_asyncio\.|asyncio\.(?:events\.|futures\.|tasks\.)?|ferrio\.(?:_\w+\.)?": "",
 }
 _NUMBERS = {

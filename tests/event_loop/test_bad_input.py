@@ -822,7 +822,7 @@ def test_the_names_of_the_rows_are_all_different() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:There is no current event loop")
 def test_ferrio_answers_bad_input_as_asyncio_does(row: Row) -> None:
     asyncio_s, ferrio_s = (
         trial(make_loop, row.where, row.call, row.debug) for make_loop in LOOPS.values()
