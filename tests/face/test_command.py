@@ -29,7 +29,6 @@ def files(folder: Path) -> None:
         "raise.py": RAISE,
         "syntax.py": "def f(:\n",
         "latin.py": b"# coding: latin-1\nprint('\xe4')\n",
-        "unknown_coding.py": "# coding: nonsense\n",
         "exit3.py": "raise SystemExit(3)",
         "exit_text.py": "import sys; sys.exit('good bye')",
         "interrupt.py": "raise KeyboardInterrupt",
@@ -39,7 +38,7 @@ def files(folder: Path) -> None:
         "hook.py": "import sys, traceback\n"
         "sys.excepthook = lambda t, v, tb: print(t, v, traceback.extract_tb(tb))\n1 / 0\n",
         "late.py": "import atexit, sys\n"
-        "atexit.register(lambda: print(sys.modules['__main__'].__file__))\n",
+        "atexit.register(lambda: print(__name__, sys.modules['__main__'].__dict__ is globals()))\n",
         "pickled.py": "import pickle\nclass A: pass\nprint(type(pickle.loads(pickle.dumps(A()))))\n",
         "warn.py": "import warnings\nwarnings.warn('old', DeprecationWarning)\n",
         "group.py": "raise ExceptionGroup('two', [ValueError(1), TypeError(2)])\n",
@@ -84,7 +83,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "raise.py",
         "syntax.py",
         "latin.py",
-        "unknown_coding.py",
         "exit3.py",
         "exit_text.py",
         "interrupt.py",
@@ -100,6 +98,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "doc.py",
         "nowhere.py",
         "folder x",
+        "./folder",
         "hollow",
         "archive.zip y",
         "-m package.module -c 1",
@@ -117,8 +116,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-c EMPTY",
     ],
 )
-@pytest.mark.parametrize("options", [[], ["-P"], ["-W", "error"]], ids=["", "-P", "-W error"])
-def test_a_program_can_t_tell(folder: Path, command: str, options: list[str]) -> None:
+def test_a_program_can_t_tell(folder: Path, command: str) -> None:
+    compare(folder, command)
+
+
+@pytest.mark.parametrize("command", ["show.py", "folder", "archive.zip", "-m package", "-c SHOW"])
+@pytest.mark.parametrize("option", ["-P", "-Werror", "-OO", "-Xdev"])
+def test_nor_with_an_option_of_the_interpreter(folder: Path, command: str, option: str) -> None:
+    compare(folder, command, option)
+
+
+def compare(folder: Path, command: str, *options: str) -> None:
+    """Run a command line behind `python` and behind `python -m ferrio`: what is seen must be equal."""
     code = {
         "SHOW": SHOW,
         "RAISE": RAISE,
