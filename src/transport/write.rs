@@ -75,7 +75,8 @@ fn check_type(data: &Bound<'_, PyAny>) -> PyResult<()> {
         return Ok(());
     }
     Err(PyTypeError::new_err(format!(
-        "data argument must be a bytes-like object, not '{}'",
+        "data argument must be a {}, not '{}'",
+        if cfg!(Py_3_14) { "bytes, bytearray, or memoryview object" } else { "bytes-like object" },
         data.get_type().name()?
     )))
 }
