@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::handle::HoldsCallback;
+use super::readers::os_error;
 use super::ready::Ready;
 use super::{Loop, none};
 use crate::ffi::Ref;
@@ -101,7 +102,10 @@ impl Loop {
     fn run_observed(&self, this: Ref<'_, '_, Self>, ready: Ready) -> PyResult<()> {
         let py = this.py();
         let object = ready.to_any(py);
-        this.as_any().setattr(intern!(py, "_current_handle"), &object)?;
+        // For messages about its origin, which transports don't note.
+        if !matches!(ready, Ready::Stream(_) | Ready::Listener(_)) {
+            this.as_any().setattr(intern!(py, "_current_handle"), &object)?;
+        }
         let start = Instant::now();
         let outcome = self.run_one(this, &ready);
         let elapsed = start.elapsed().as_secs_f64();
@@ -132,7 +136,7 @@ impl Loop {
                 self.asleep.set(false);
                 outcome
             };
-            outcome?;
+            outcome.map_err(os_error)?;
             for readiness in poller.events() {
                 Self::dispatch(this, &readiness)
                     .or_else(|error| Self::report(this, error, "Exception in a wake-up", &[]))?;

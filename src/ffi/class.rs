@@ -105,6 +105,20 @@ impl ClassCell {
         unsafe { Bound::from_borrowed_ptr(py, self.kind.get().cast()).cast_into_unchecked() }
     }
 
+    /// Whether the instances of `kind` have this class's fields: whether it inherits the layout, and not the methods only.
+    #[inline]
+    pub fn lends_layout_to(&self, kind: *mut ffi::PyTypeObject) -> bool {
+        let mut kind = kind;
+        while !kind.is_null() {
+            if kind == self.kind.get() {
+                return true;
+            }
+            // SAFETY: a ready type and its bases, which it keeps alive.
+            kind = unsafe { (*kind).tp_base };
+        }
+        false
+    }
+
     /// The address of the fields of `object`, an instance of this class.
     #[inline]
     pub(super) fn fields<T>(&self, object: *mut ffi::PyObject) -> *mut T {
@@ -129,8 +143,9 @@ pub struct Definition {
     pub constructible: bool,
     /// Whether to add a list of weak references, for a base that has none.
     pub weak_references: bool,
-    /// The least offset of the fields, in bytes: see [`adopt`].
-    pub fields_behind: usize,
+    /// A class of ours that becomes the first base, before that with the layout: both derive from the same one, and
+    /// what methods and slots it has can deal with instances of the new class, where its fields are not.
+    pub beside: Option<&'static ClassCell>,
 }
 
 /// Builds `T`'s class on top of `base` and keeps it in [`Class::class`].
@@ -144,7 +159,7 @@ pub fn build<'py, T: Class>(
     let base_type: *mut ffi::PyTypeObject = base.as_type_ptr();
     let cell = T::class();
     let base_size: usize = base.getattr("__basicsize__")?.extract()?;
-    let offset = base_size.max(definition.fields_behind).next_multiple_of(align_of::<T>().max(8));
+    let offset = base_size.next_multiple_of(align_of::<T>().max(8));
     cell.offset.set(offset);
     cell.base.set(base_part(base, base_size)?);
 
@@ -205,50 +220,48 @@ pub fn build<'py, T: Class>(
         flags: flags as _,
         slots: slots.as_mut_ptr(),
     };
+    let bases = match definition.beside {
+        None => base.clone().into_any(),
+        Some(beside) => PyTuple::new(py, [&beside.get(py), base])?.into_any(),
+    };
+    let hidden = definition.beside.map(HiddenFields::of);
     // SAFETY: the spec and its slots are well-formed and outlive the call; the tables they name were leaked.
     let kind = unsafe {
-        Bound::from_owned_ptr_or_err(
-            py,
-            ffi::PyType_FromSpecWithBases(&mut spec, base_type.cast()),
-        )?
-        .cast_into_unchecked::<PyType>()
+        let kind = ffi::PyType_FromSpecWithBases(&mut spec, bases.as_ptr());
+        Bound::from_owned_ptr_or_err(py, kind)?.cast_into_unchecked::<PyType>()
     };
+    drop(hidden);
     cell.weak_references.set(kind.getattr("__weakrefoffset__")?.extract::<isize>()? != 0);
     cell.kind.set(kind.clone().into_ptr().cast());
     Ok(kind)
 }
 
-/// Makes `P`'s class a parent of `C`'s, between it and its base: `issubclass(C, P)` holds from now on, and the
-/// methods of `P` work on instances of `C`.
+/// While this lives, a class seems to have no fields but its base's.
 ///
-/// CPython can't do this by multiple inheritance. `C` (`Task`) and `P` (`Future`) derive from a class and its
-/// subclass (`_asyncio.Task` and `_asyncio.Future`), and both add fields behind their base, which it calls a conflict of
-/// layouts. There is none when both put their fields at the same offset and `C`'s begin with `P`'s: this is
-/// checked as far as it can be, and the method resolution order is set directly.
-///
-/// Raises `SystemError` when the offsets differ.
-pub fn adopt<P: Class, C: Class>(py: Python<'_>) -> PyResult<()> {
-    let (parent, child) = (P::class(), C::class());
-    if parent.offset.get() != child.offset.get() || size_of::<C>() < size_of::<P>() {
-        return Err(pyo3::exceptions::PySystemError::new_err(
-            "ferrio's classes don't share their layout with this interpreter's asyncio",
-        ));
+/// CPython refuses two bases that both add fields. Here only one of them has its fields in the new class, which is
+/// sound because the methods of the other one look where the fields of their object are.
+struct HiddenFields {
+    kind: *mut ffi::PyTypeObject,
+    size: ffi::Py_ssize_t,
+}
+
+impl HiddenFields {
+    fn of(cell: &ClassCell) -> Self {
+        let kind = cell.as_type_ptr();
+        // SAFETY: a type of ours that is built, and its base; nobody makes instances meanwhile.
+        unsafe {
+            let size = (*kind).tp_basicsize;
+            (*kind).tp_basicsize = (*(*kind).tp_base).tp_basicsize;
+            HiddenFields { kind, size }
+        }
     }
-    let order = child.get(py).mro();
-    let parent_class = parent.get(py).into_any();
-    let classes = std::iter::once(order.get_item(0)?)
-        .chain(std::iter::once(parent_class))
-        .chain(order.iter().skip(1));
-    let order = PyTuple::new(py, classes.collect::<Vec<_>>())?;
-    // SAFETY: the type is ours, ready, and has no instance and no subclass yet; the old order is released after the new
-    // one is in place, and the type's cached look-ups are dropped.
-    unsafe {
-        let kind = child.as_type_ptr();
-        let old = std::mem::replace(&mut (*kind).tp_mro, order.into_ptr());
-        ffi::Py_XDECREF(old);
-        ffi::PyType_Modified(kind);
+}
+
+impl Drop for HiddenFields {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { (*self.kind).tp_basicsize = self.size };
     }
-    Ok(())
 }
 
 /// Finds out what the base's part holds.
@@ -331,7 +344,13 @@ unsafe extern "C" fn new<T: Class>(
     _kwargs: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: CPython calls `tp_new` with the type or a subtype.
-    unsafe { allocate::<T>(kind) }
+    unsafe {
+        if !T::class().lends_layout_to(kind) {
+            ffi::PyErr_SetString(ffi::PyExc_TypeError, c"not a subclass with this layout".as_ptr());
+            return ptr::null_mut();
+        }
+        allocate::<T>(kind)
+    }
 }
 
 unsafe extern "C" fn traverse<T: Class>(
@@ -413,6 +432,10 @@ unsafe fn clear_base<T: Class>(object: *mut ffi::PyObject) {
 unsafe extern "C" fn finalize<T: Class>(object: *mut ffi::PyObject) {
     // SAFETY: CPython calls with a live instance and the GIL; the exception in flight is put back as it was.
     unsafe {
+        // `__del__` may be called by hand on an instance that inherits no more than the methods.
+        if !T::class().lends_layout_to(ffi::Py_TYPE(object)) {
+            return;
+        }
         let py = Python::assume_attached();
         let in_flight = PyErr::take(py);
         super::call::enter(|py| {

@@ -39,12 +39,8 @@ impl<'a, 'py, T: Class> Ref<'a, 'py, T> {
     /// `object` as an instance of `T`'s class or of a subclass, if it is one.
     #[inline]
     pub fn cast(object: &'a Bound<'py, PyAny>) -> Option<Self> {
-        let class = T::class().as_type_ptr();
-        // SAFETY: both are valid type pointers; `T`'s class lives as long as the process.
-        let is_instance = unsafe {
-            let actual = ffi::Py_TYPE(object.as_ptr());
-            actual == class || ffi::PyType_IsSubtype(actual, class) != 0
-        };
+        // SAFETY: `object` is alive; reading its type pointer is always allowed.
+        let is_instance = T::class().lends_layout_to(unsafe { ffi::Py_TYPE(object.as_ptr()) });
         // SAFETY: just checked; `object` holds a reference for `'a`.
         is_instance.then(|| unsafe { Ref::from_ptr(object.py(), object.as_ptr()) })
     }
@@ -117,6 +113,27 @@ impl<T: Class> Deref for Ref<'_, '_, T> {
     #[inline]
     fn deref(&self) -> &T {
         self.fields()
+    }
+}
+
+/// The object that a method gets, as the method wants it: a [`Ref`] for a [`Class`].
+pub trait Receiver {
+    /// What the method gets.
+    type This<'a, 'py>;
+
+    /// # Safety
+    ///
+    /// `object` is alive for `'a` and an instance of the class that has the method, or of a subclass.
+    unsafe fn receive<'a, 'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Self::This<'a, 'py>;
+}
+
+impl<T: Class> Receiver for T {
+    type This<'a, 'py> = Ref<'a, 'py, T>;
+
+    #[inline]
+    unsafe fn receive<'a, 'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Self::This<'a, 'py> {
+        // SAFETY: promised by the caller.
+        unsafe { Ref::from_ptr(py, object) }
     }
 }
 

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi as capi;
 use pyo3::prelude::*;
 
-use super::future::{AnyFuture, IsFuture};
+use super::future::AnyFuture;
 use super::none;
 use crate::ffi::call::Sent;
 use crate::ffi::{
@@ -44,11 +44,11 @@ impl Class for FutureIter {
 }
 
 /// `__await__()` and `__iter__()` of a future. Raises `RuntimeError` before `__init__`.
-pub fn iter<'py, T: IsFuture>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    AnyFuture::from(this).check_initialized()?;
+pub fn iter<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    this.check_initialized()?;
     let py = this.py();
     let iter = Owned::<FutureIter>::alloc(py)?;
-    iter.get(py).future.set(this.to_any());
+    iter.get(py).future.set(this.as_any().clone());
     Ok(iter.into_any(py))
 }
 

@@ -13,7 +13,7 @@ use super::callbacks::{Callback, Callbacks};
 use super::schedule;
 use super::task::Task;
 use crate::event_loop::Loop;
-use crate::ffi::{Class, ClassCell, Owned, Ref, Slot, Traversal, Visit, error};
+use crate::ffi::{Class, ClassCell, Owned, Receiver, Ref, Slot, Traversal, Visit, error};
 use crate::stdlib::stdlib;
 
 /// Where a future stands.
@@ -84,7 +84,6 @@ impl Fields {
 
 /// The fields of `ferrio.Future`.
 #[derive(Default)]
-#[repr(C)] // A task's fields begin with these.
 pub struct Future {
     fields: Fields,
 }
@@ -130,6 +129,29 @@ pub trait IsFuture: Class {
 impl IsFuture for Future {
     fn future(&self) -> &Fields {
         &self.fields
+    }
+}
+
+/// The object of `ferrio.Future`'s methods: `ferrio.Task` inherits them, but has its fields elsewhere.
+pub struct FutureOrTask;
+
+impl Receiver for FutureOrTask {
+    type This<'a, 'py> = AnyFuture<'a, 'py>;
+
+    #[inline]
+    unsafe fn receive<'a, 'py>(
+        py: Python<'py>,
+        object: *mut pyo3::ffi::PyObject,
+    ) -> Self::This<'a, 'py> {
+        // SAFETY: an instance of `Future`'s class or a subclass, as the caller promises, that has not the
+        // layout of `Task` has that of `Future`: those are the only two there are.
+        unsafe {
+            if Task::class().lends_layout_to(pyo3::ffi::Py_TYPE(object)) {
+                Ref::<Task>::from_ptr(py, object).into()
+            } else {
+                Ref::<Future>::from_ptr(py, object).into()
+            }
+        }
     }
 }
 

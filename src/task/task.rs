@@ -19,7 +19,6 @@ use crate::stdlib::stdlib;
 
 /// The fields of `ferrio.Task`.
 #[derive(Default)]
-#[repr(C)] // The first ones are a future's: a method of `ferrio.Future` may be called on a task.
 pub struct Task {
     fields: Fields,
     pub(super) coro: Slot,
@@ -129,6 +128,7 @@ struct Start<'py> {
     eager: bool,
 }
 
+#[cfg(not(Py_3_12))]
 const INIT: Signature<4> = Signature {
     name: "Task",
     parameters: ["coro", "loop", "name", "context"],

@@ -136,18 +136,19 @@ impl StreamTransport {
 
     /// A transport for the connected, non-blocking socket `fd`, which it owns from now on.
     ///
-    /// `connection_made` is called at the next turn; then reading begins, and `waiter` gets its result.
+    /// The methods of `protocol` are called in `context`.
     pub fn create<'py>(
         event_loop: Ref<'_, 'py, Loop>,
         fd: RawFd,
         protocol: &Bound<'py, PyAny>,
+        context: Bound<'py, PyAny>,
     ) -> PyResult<Owned<Self>> {
         let py = event_loop.py();
         let transport = Owned::<Self>::alloc(py)?;
         let this = transport.get(py);
         this.fd.set(Some(fd));
         this.event_loop.set(event_loop.to_any());
-        this.context.set(call::copy_context(py)?);
+        this.context.set(context);
         this.local.replace(Address::of_socket(fd));
         this.set_protocol(protocol)?;
         Ok(transport)
@@ -520,6 +521,11 @@ fn get_loop<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyA
     Ok(this.event_loop.get_or_none(this.py()))
 }
 
+/// `loop.start_tls()` asks for this attribute.
+fn start_tls_compatible<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyBool::new(this.py(), true).to_owned().into_any())
+}
+
 /// Builds the class. Raises what the import of `asyncio` raises.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let mut methods = vec![
@@ -565,6 +571,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let mut attributes = vec![
         attribute!(StreamTransport, c"_loop", get_loop),
         attribute!(StreamTransport, c"_protocol", get_protocol),
+        attribute!(StreamTransport, c"_start_tls_compatible", start_tls_compatible),
     ];
     attributes.extend(info::attributes());
     build::<StreamTransport>(
