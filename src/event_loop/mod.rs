@@ -6,6 +6,8 @@
 //! - `ready.rs`, `run.rs`: the queue of what runs next, and the turn that runs it;
 //! - `schedule.rs`, `handle.rs`: `call_soon`, `call_later`, `call_at`, and what they return;
 //! - `readers.rs`: file descriptors that are watched, by `add_reader` or by a transport;
+//! - `sockets.rs`, `socket_call.rs`, `readiness.rs`: `sock_recv` and its like, the coroutines that they return, and
+//!   what is remembered of their sockets;
 //! - `servers.rs`, `connections.rs`: sockets that become transports;
 //! - `debug.rs`: what messages need.
 
@@ -29,10 +31,13 @@ mod connections;
 mod debug;
 pub mod handle;
 pub mod readers;
+mod readiness;
 pub mod ready;
 mod run;
 mod schedule;
 mod servers;
+mod socket_call;
+mod sockets;
 
 use handle::TimerHandle;
 use readers::Source;
@@ -302,6 +307,7 @@ fn set_task_factory(this: Ref<'_, '_, Loop>, value: Option<&Bound<'_, PyAny>>) -
 /// Builds the class. Raises what `PyType_FromSpecWithBases` raises.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     handle::define(py)?;
+    socket_call::define(py)?;
     let mut methods = vec![
         method0!(Loop, c"_close", close, c"Close the poller and drop what is scheduled."),
         method0!(Loop, c"stop", stop, c"Stop the loop at the end of this turn."),
@@ -312,6 +318,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     ];
     methods.extend(schedule::methods());
     methods.extend(readers::methods());
+    methods.extend(sockets::methods());
     methods.extend(connections::methods());
     methods.extend(servers::methods());
     build::<Loop>(

@@ -44,9 +44,9 @@ impl Loop {
         {
             let timeout =
                 self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
-            self.poll(py, timeout.map(Duration::from_nanos))?;
+            self.poll(this, timeout.map(Duration::from_nanos))?;
         } else if self.io.borrow().as_ref().is_some_and(|io| io.pace.due(now)) {
-            self.poll(py, Some(Duration::ZERO))?;
+            self.poll(this, Some(Duration::ZERO))?;
         }
         self.queue_due_timers(py);
         let batch = self.ready.borrow().len();
@@ -120,7 +120,8 @@ impl Loop {
 
     /// Waits for events, at most for `timeout` (`None`: without end), and queues what they wake. The GIL is
     /// released only when the wait may take time.
-    fn poll(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<()> {
+    fn poll(&self, this: Ref<'_, '_, Self>, timeout: Option<Duration>) -> PyResult<()> {
+        let py = this.py();
         let Some(poller) = self.io.borrow().as_ref().map(|io| Rc::clone(&io.poller)) else {
             return Ok(());
         };
@@ -137,7 +138,8 @@ impl Loop {
             };
             outcome.map_err(os_error)?;
             for readiness in poller.events() {
-                self.dispatch(py, &readiness);
+                Self::dispatch(this, &readiness)
+                    .or_else(|error| Self::report(this, error, "Exception in a wake-up", &[]))?;
             }
         }
         if let Some(io) = self.io.borrow_mut().as_mut() {

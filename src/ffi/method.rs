@@ -228,10 +228,14 @@ macro_rules! send_slots {
             // SAFETY: CPython calls with the GIL held, on an instance of the class that has this slot.
             unsafe {
                 $crate::ffi::call::enter(|py| {
+                    use ::pyo3::types::PyAnyMethods;
                     match $function(<$class as $crate::ffi::Receiver>::receive(py, this))? {
                         $crate::ffi::call::Sent::Yielded(value) => Ok(value.into_ptr()),
                         $crate::ffi::call::Sent::Returned(value) => {
-                            Err($crate::ffi::error::stop_iteration(value))
+                            if !value.is_none() {
+                                $crate::ffi::error::set_stop_iteration(value);
+                            }
+                            Ok(::std::ptr::null_mut())
                         }
                     }
                 })

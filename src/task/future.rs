@@ -296,6 +296,12 @@ impl<'a, 'py> AnyFuture<'a, 'py> {
         if self.event_loop.is_empty() { Err(uninitialized()) } else { Ok(()) }
     }
 
+    /// Notes that the future is about to be yielded to the task that awaits it.
+    #[inline]
+    pub fn block(self) {
+        self.blocking.set(true);
+    }
+
     /// Ends with a result. Raises `InvalidStateError` when done, and what `call_soon` raises.
     pub fn set_result(self, result: Bound<'py, PyAny>) -> PyResult<()> {
         self.check_initialized()?;

@@ -11,6 +11,6 @@ pub mod address;
 mod info;
 mod limits;
 pub mod listener;
-mod read;
+pub mod read;
 pub mod stream;
 mod write;

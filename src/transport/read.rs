@@ -15,11 +15,11 @@ use crate::ffi::buffer::WritableBuffer;
 use crate::ffi::{Ref, call};
 
 /// The most that one read takes: asyncio's own limit.
-const READ_SIZE: usize = 256 * 1024;
+pub const READ_SIZE: usize = 256 * 1024;
 
 thread_local! {
     /// Where a read lands before its exact length is known.
-    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
+    pub static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
 }
 
 /// What one read of the socket gave.
