@@ -21,6 +21,7 @@ mod _ferrio {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         stdlib::load(py)?;
         task::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;

@@ -16,9 +16,9 @@ fn make_socket_transport<'py>(
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    let [socket, protocol, waiter, extra, server] = args.parse(&Signature {
+    let [socket, protocol, waiter, extra, server, context] = args.parse(&Signature {
         name: "_make_socket_transport",
-        parameters: ["sock", "protocol", "waiter", "extra", "server"],
+        parameters: ["sock", "protocol", "waiter", "extra", "server", "context"],
         positional: 3,
         required: 2,
     })?;
@@ -27,9 +27,10 @@ fn make_socket_transport<'py>(
         value.filter(|value| !value.is_none()).map(|value| value.to_owned())
     };
     let fd = descriptor(&socket)?;
-    this.as_any().call_method1("_ensure_fd_no_transport", (fd,))?;
+    this.as_any().call_method1("_ensure_fd_no_transport", (socket,))?;
+    let context = super::context_or_copy(py, context)?;
     let address = Address::of_peer(fd);
-    let transport = StreamTransport::create(this, fd, &protocol)?;
+    let transport = StreamTransport::create(this, fd, &protocol, context)?;
     let stream = transport.get(py);
     stream.adopt(&socket, address, given(extra))?;
     StreamTransport::belongs_to(stream, given(server).as_ref(), given(waiter).as_ref())?;
@@ -42,6 +43,6 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
         Loop,
         c"_make_socket_transport",
         make_socket_transport,
-        c"_make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None)\n\nReturn a new stream transport."
+        c"_make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None)\n\nReturn a new stream transport."
     )]
 }

@@ -19,7 +19,9 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
-use crate::ffi::{Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build};
+use crate::ffi::{
+    Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call,
+};
 use crate::transport::stream::StreamTransport;
 use crate::{attribute, init_slot, method0};
 
@@ -160,7 +162,7 @@ impl Loop {
         if self.asleep.get()
             && let Some(io) = self.io.borrow().as_ref()
         {
-            io.waker.wake()?;
+            io.waker.wake().map_err(readers::os_error)?;
         }
         Ok(())
     }
@@ -193,7 +195,7 @@ fn current_thread() -> u64 {
 }
 
 fn init(this: Ref<'_, '_, Loop>, _: &Args<'_, '_>) -> PyResult<()> {
-    let poller = Poller::new()?;
+    let poller = Poller::new().map_err(readers::os_error)?;
     let io = Io {
         registry: poller.registry().clone(),
         waker: poller.waker(),
@@ -223,6 +225,17 @@ fn none<'py, T: Class>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
 
 fn boolean(py: Python<'_>, value: bool) -> PyResult<Bound<'_, PyAny>> {
     Ok(PyBool::new(py, value).to_owned().into_any())
+}
+
+/// The `contextvars.Context` given, or else a copy of the current one.
+fn context_or_copy<'py>(
+    py: Python<'py>,
+    given: Option<pyo3::Borrowed<'_, 'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match given.filter(|context| !context.is_none()) {
+        Some(context) => Ok(context.to_owned()),
+        None => call::copy_context(py),
+    }
 }
 
 fn truth(value: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {

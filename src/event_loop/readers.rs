@@ -3,10 +3,13 @@
 use std::os::fd::RawFd;
 
 use ferrio_reactor::{Interest, Readiness, Trigger};
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{
+    PyAttributeError, PyOSError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 
 use super::handle::Handle;
 use super::ready::Ready;
@@ -74,7 +77,7 @@ impl Loop {
     /// Raises the system's error: `EPERM` for a regular file, `EBADF`, …
     pub fn watch(&self, fd: RawFd, source: Source, trigger: Trigger) -> PyResult<()> {
         let (Some(interest), Ok(index)) = (source.interest(), usize::try_from(fd)) else {
-            return Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}")));
+            return Err(invalid(fd));
         };
         {
             let io = self.io.borrow();
@@ -83,17 +86,18 @@ impl Loop {
                 self.sources.borrow().get(index).is_some_and(|old| old.interest().is_some());
             if watched {
                 // A descriptor that was closed without a word, and its number used again, is not known any more.
-                io.registry.reregister(fd, index, interest, trigger).or_else(
-                    |error| match error.kind() {
+                io.registry.reregister(fd, index, interest, trigger).or_else(|error| {
+                    match error.kind() {
                         std::io::ErrorKind::NotFound => {
                             io.registry.register(fd, index, interest, trigger)
                         }
                         _ => Err(error),
-                    },
-                )?;
+                    }
+                })
             } else {
-                io.registry.register(fd, index, interest, trigger)?;
+                io.registry.register(fd, index, interest, trigger)
             }
+            .map_err(os_error)?;
         }
         let old = {
             let mut sources = self.sources.borrow_mut();
@@ -182,33 +186,46 @@ impl Loop {
             None => Ok(false),
         }
     }
+}
 
-    fn is_transport(&self, fd: RawFd) -> bool {
-        usize::try_from(fd).is_ok_and(|index| {
-            matches!(
-                self.sources.borrow().get(index),
-                Some(Source::Stream(_) | Source::Listener(_))
-            )
-        })
+/// The number of a file descriptor or of an object with `fileno()`, which may be negative or huge.
+///
+/// Raises `ValueError` for what has no number, as the stdlib's selectors do.
+fn number<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = file.py();
+    if file.is_instance_of::<PyInt>() {
+        return Ok(file.clone());
     }
+    let found = file
+        .call_method0(intern!(py, "fileno"))
+        .and_then(|number| py.get_type::<PyInt>().call1((number,)));
+    found.map_err(|error| {
+        let expected = error.is_instance_of::<PyAttributeError>(py)
+            || error.is_instance_of::<PyTypeError>(py)
+            || error.is_instance_of::<PyValueError>(py);
+        if expected {
+            PyValueError::new_err(format!("Invalid file object: {}", display(file)))
+        } else {
+            error
+        }
+    })
 }
 
 /// The number of a file descriptor or of an object with `fileno()`.
 ///
-/// Raises `ValueError` as the stdlib's selectors do.
+/// Raises `ValueError` for what has no number and for a negative one, `OverflowError` for a huge one.
 pub fn descriptor(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    let invalid = || PyValueError::new_err(format!("Invalid file object: {}", display(file)));
-    let fd: i64 = match file.extract() {
-        Ok(fd) => fd,
-        Err(_) => file
-            .call_method0(intern!(file.py(), "fileno"))
-            .and_then(|fd| fd.extract())
-            .map_err(|_| invalid())?,
-    };
-    match RawFd::try_from(fd) {
-        Ok(fd) if fd >= 0 => Ok(fd),
-        _ => Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}"))),
+    let number = number(file)?;
+    if number.lt(0)? {
+        return Err(invalid(number));
     }
+    number
+        .extract()
+        .map_err(|_| PyOverflowError::new_err("Python int too large to convert to C int"))
+}
+
+fn invalid(fd: impl std::fmt::Display) -> PyErr {
+    PyValueError::new_err(format!("Invalid file descriptor: {fd}"))
 }
 
 fn display(object: &Bound<'_, PyAny>) -> String {
@@ -223,13 +240,13 @@ fn add<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let [Some(file), Some(callback)] = [args.get(0), args.get(1)] else {
-        return Err(pyo3::exceptions::PyTypeError::new_err(format!(
+        return Err(PyTypeError::new_err(format!(
             "{name}() missing required arguments: 'fd' and 'callback'"
         )));
     };
+    this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (file,))?;
     this.check_closed()?;
     let fd = descriptor(&file)?;
-    this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
     let handle = Handle::create(this, callback.to_owned(), args.rest(2), call::copy_context(py)?)?;
     Loop::set_callback(this, fd, direction, Some(handle.clone_ref(py)))?;
     Ok(handle.into_any(py))
@@ -241,12 +258,16 @@ fn remove<'py>(
     file: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
+    this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (file,))?;
     if this.closed.get() {
         return boolean(py, false);
     }
-    let fd = descriptor(file)?;
-    this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
-    boolean(py, Loop::set_callback(this, fd, direction, None)?)
+    match descriptor(file) {
+        Ok(fd) => boolean(py, Loop::set_callback(this, fd, direction, None)?),
+        // No system has a descriptor of that number.
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => boolean(py, false),
+        Err(error) => Err(error),
+    }
 }
 
 fn add_reader<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -292,21 +313,19 @@ fn ensure_fd_no_transport<'py>(
     this: Ref<'_, 'py, Loop>,
     file: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let fd = descriptor(file)?;
-    if this.is_transport(fd) {
-        let transport = match &this.sources.borrow()[fd as usize] {
-            Source::Stream(stream) => Some(stream.get(this.py()).to_any()),
-            _ => None,
-        };
-        if let Some(transport) = transport {
-            return Err(PyRuntimeError::new_err(format!(
-                "File descriptor {} is used by transport {}",
-                display(file),
-                display(&transport)
-            )));
-        }
+    let index: Option<usize> = number(file)?.extract().ok();
+    let transport = index.and_then(|index| match this.sources.borrow().get(index) {
+        Some(Source::Stream(stream)) => Some(stream.get(this.py()).to_any()),
+        _ => None,
+    });
+    match transport {
+        Some(transport) => Err(PyRuntimeError::new_err(format!(
+            "File descriptor {} is used by transport {}",
+            display(file),
+            display(&transport)
+        ))),
+        None => none(this),
     }
-    none(this)
 }
 
 /// A system call's error, as Python's `OSError` subclass.

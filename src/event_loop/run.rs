@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::handle::HoldsCallback;
+use super::readers::os_error;
 use super::ready::Ready;
 use super::{Loop, none};
 use crate::ffi::Ref;
@@ -37,7 +38,10 @@ impl Loop {
         let py = this.py();
         self.turn.set(self.turn.get() + 1);
         let now = clock::now();
-        if self.ready.borrow().is_empty() && !self.stopping.get() {
+        if self.ready.borrow().is_empty()
+            && self.flushes.borrow().is_empty()
+            && !self.stopping.get()
+        {
             let timeout =
                 self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
             self.poll(py, timeout.map(Duration::from_nanos))?;
@@ -55,7 +59,7 @@ impl Loop {
                 self.run_one(this, &ready)?;
             }
         }
-        self.flush(py)
+        self.flush(this)
     }
 
     #[inline]
@@ -75,9 +79,22 @@ impl Loop {
                 let timer = timer.get(py);
                 timer.callback().run(timer.as_any())
             }
-            Ready::Stream(stream) => stream.get(py).on_ready(),
-            Ready::Listener(listener) => listener.get(py).on_ready(),
+            Ready::Stream(stream) => {
+                let stream = stream.get(py);
+                stream.on_ready().or_else(|error| Self::failed(this, error, stream.as_any()))
+            }
+            Ready::Listener(listener) => {
+                let listener = listener.get(py);
+                listener.on_ready().or_else(|error| Self::failed(this, error, listener.as_any()))
+            }
         }
+    }
+
+    /// Reports what a transport's turn raised, so that the others go on.
+    #[cold]
+    fn failed(this: Ref<'_, '_, Self>, error: PyErr, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let message = format!("Exception in callback {}", transport.repr()?);
+        Self::report(this, error, &message, &[("transport", transport.clone())])
     }
 
     /// Debug mode: notes what runs, and names it in the log when it ran for long.
@@ -85,7 +102,10 @@ impl Loop {
     fn run_observed(&self, this: Ref<'_, '_, Self>, ready: Ready) -> PyResult<()> {
         let py = this.py();
         let object = ready.to_any(py);
-        this.as_any().setattr(intern!(py, "_current_handle"), &object)?;
+        // For messages about its origin, which transports don't note.
+        if !matches!(ready, Ready::Stream(_) | Ready::Listener(_)) {
+            this.as_any().setattr(intern!(py, "_current_handle"), &object)?;
+        }
         let start = Instant::now();
         let outcome = self.run_one(this, &ready);
         let elapsed = start.elapsed().as_secs_f64();
@@ -115,7 +135,7 @@ impl Loop {
                 self.asleep.set(false);
                 outcome
             };
-            outcome?;
+            outcome.map_err(os_error)?;
             for readiness in poller.events() {
                 self.dispatch(py, &readiness);
             }
@@ -141,12 +161,13 @@ impl Loop {
     }
 
     /// Sends what the transports gathered during this turn.
-    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+    fn flush(&self, this: Ref<'_, '_, Self>) -> PyResult<()> {
         if self.flushes.borrow().is_empty() {
             return Ok(());
         }
         for stream in self.flushes.take() {
-            stream.get(py).flush()?;
+            let stream = stream.get(this.py());
+            stream.flush().or_else(|error| Self::failed(this, error, stream.as_any()))?;
         }
         Ok(())
     }

@@ -74,24 +74,39 @@ fn set_write_buffer_limits<'py>(
         positional: 2,
         required: 0,
     })?;
-    let number = |value: Option<pyo3::Borrowed<'_, 'py, PyAny>>| -> PyResult<Option<i64>> {
-        value.filter(|value| !value.is_none()).map(|value| value.extract()).transpose()
+    // Python's arithmetic, for any number: an infinite limit is one, too.
+    let given = |value: Option<pyo3::Borrowed<'_, 'py, PyAny>>| {
+        value.filter(|value| !value.is_none()).map(|value| value.to_owned())
     };
-    let (high, low) = match (number(high)?, number(low)?) {
-        (None, None) => (HIGH_WATER as i64, HIGH_WATER as i64 / 4),
-        (None, Some(low)) => (low.saturating_mul(4), low),
-        (Some(high), None) => (high, high.div_euclid(4)),
+    let (high, low) = match (given(high), given(low)) {
+        (None, None) => {
+            let high = HIGH_WATER.into_pyobject(py)?.into_any();
+            let low = high.floor_div(4)?;
+            (high, low)
+        }
+        (None, Some(low)) => (low.mul(4)?, low),
+        (Some(high), None) => {
+            let low = high.floor_div(4)?;
+            (high, low)
+        }
         (Some(high), Some(low)) => (high, low),
     };
-    if !(high >= low && low >= 0) {
+    if !(high.ge(&low)? && low.ge(0)?) {
         return Err(PyValueError::new_err(format!(
-            "high ({high}) must be >= low ({low}) must be >= 0"
+            "high ({}) must be >= low ({}) must be >= 0",
+            high.repr()?,
+            low.repr()?
         )));
     }
-    this.limits.high.set(high as usize);
-    this.limits.low.set(low as usize);
+    this.limits.high.set(bytes(&high)?);
+    this.limits.low.set(bytes(&low)?);
     this.pause_protocol_if_full()?;
     none(py)
+}
+
+/// A limit in whole bytes: the conversion of a float saturates.
+fn bytes(limit: &Bound<'_, PyAny>) -> PyResult<usize> {
+    limit.extract().or_else(|_| limit.extract::<f64>().map(|limit| limit as usize))
 }
 
 fn get_write_buffer_limits<'py>(

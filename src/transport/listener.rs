@@ -71,6 +71,8 @@ impl Listener {
     }
 
     /// A listener for `fd`, the descriptor of the listening Python socket `socket`.
+    ///
+    /// Each connection gets a copy of `context`, in which its protocol is made and called.
     pub fn create<'py>(
         event_loop: Ref<'_, 'py, Loop>,
         socket: &Bound<'py, PyAny>,
@@ -78,6 +80,7 @@ impl Listener {
         protocol_factory: &Bound<'py, PyAny>,
         server: Option<&Bound<'py, PyAny>>,
         backlog: u32,
+        context: Bound<'py, PyAny>,
     ) -> PyResult<Owned<Self>> {
         let py = event_loop.py();
         let listener = Owned::<Self>::alloc(py)?;
@@ -86,7 +89,7 @@ impl Listener {
         this.protocol_factory.set(protocol_factory.clone());
         this.socket.set(socket.clone());
         this.server.set_opt(server.cloned(), py);
-        this.context.set(call::copy_context(py)?);
+        this.context.set(context);
         this.fd.set(fd);
         this.backlog.set(backlog.max(1));
         this.tcp.set(matches!(
@@ -106,6 +109,7 @@ impl Listener {
         event_loop: Ref<'_, '_, Loop>,
         socket: Socket,
         peer: Address,
+        context: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let py = event_loop.py();
         if self.tcp.get() {
@@ -115,7 +119,8 @@ impl Listener {
         let Some(factory) = self.protocol_factory.get(py) else { return Ok(()) };
         let protocol = call::call0(&factory)?;
         let server = self.server.get(py);
-        let transport = StreamTransport::create(event_loop, socket.into_raw_fd(), &protocol)?;
+        let transport =
+            StreamTransport::create(event_loop, socket.into_raw_fd(), &protocol, context.clone())?;
         let transport = transport.get(py);
         transport.peer.replace(Some(peer));
         StreamTransport::belongs_to(transport, server.as_ref(), None)?;
@@ -140,8 +145,9 @@ impl Ref<'_, '_, Listener> {
             let Some(event_loop) = Ref::<Loop>::cast(&event_loop) else { return Ok(()) };
             match accept(self.fd.get()) {
                 Ok((socket, peer)) => {
+                    let context = call::copy_of(&context)?;
                     if let Err(error) = call::in_context(&context, || {
-                        self.accepted(event_loop, socket, Address::new(peer))
+                        self.accepted(event_loop, socket, Address::new(peer), &context)
                     }) {
                         let message = "Error on transport creation for incoming connection";
                         Loop::report(event_loop, error, message, &[])?;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::RawFd;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -91,6 +91,7 @@ fn read_into_buffer(transport: Ref<'_, '_, StreamTransport>, fd: RawFd) -> PyRes
         }
     };
     let read = WritableBuffer::of(&buffer)
+        .map_err(|_| not_writable(&buffer))
         .and_then(|mut bytes| receive(&transport, fd, bytes.as_mut_slice()).map_err(os_error));
     match read {
         Err(error) => transport.fatal_error(error, "Fatal read error on socket transport"),
@@ -102,6 +103,17 @@ fn read_into_buffer(transport: Ref<'_, '_, StreamTransport>, fd: RawFd) -> PyRes
                 transport.fatal_error(error, "Fatal error: protocol.buffer_updated() call failed.")
             }
         },
+    }
+}
+
+/// What `socket.recv_into` raises for this object.
+#[cold]
+fn not_writable(object: &Bound<'_, PyAny>) -> PyErr {
+    match object.get_type().name() {
+        Ok(name) => PyTypeError::new_err(format!(
+            "recv_into() argument 1 must be read-write bytes-like object, not {name}"
+        )),
+        Err(error) => error,
     }
 }
 

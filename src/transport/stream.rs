@@ -136,18 +136,19 @@ impl StreamTransport {
 
     /// A transport for the connected, non-blocking socket `fd`, which it owns from now on.
     ///
-    /// `connection_made` is called at the next turn; then reading begins, and `waiter` gets its result.
+    /// The methods of `protocol` are called in `context`.
     pub fn create<'py>(
         event_loop: Ref<'_, 'py, Loop>,
         fd: RawFd,
         protocol: &Bound<'py, PyAny>,
+        context: Bound<'py, PyAny>,
     ) -> PyResult<Owned<Self>> {
         let py = event_loop.py();
         let transport = Owned::<Self>::alloc(py)?;
         let this = transport.get(py);
         this.fd.set(Some(fd));
         this.event_loop.set(event_loop.to_any());
-        this.context.set(call::copy_context(py)?);
+        this.context.set(context);
         this.local.replace(Address::of_socket(fd));
         this.set_protocol(protocol)?;
         Ok(transport)
@@ -427,7 +428,7 @@ fn tell_server(
     method: &Bound<'_, pyo3::types::PyString>,
     transport: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    if server.py().version_info() >= (3, 13) {
+    if cfg!(Py_3_13) {
         server.call_method1(method, (transport,)).map(drop)
     } else {
         server.call_method0(method).map(drop)

@@ -1,9 +1,9 @@
 //! The clock that deadlines are measured on.
 //!
 //! It is the very clock that Python's `time.monotonic()` reads, so that a deadline computed in
-//! Python (`loop.time() + 5`) and one computed here mean the same instant: `CLOCK_MONOTONIC`, and on
-//! Apple's systems `CLOCK_UPTIME_RAW`, because `CLOCK_MONOTONIC` goes on while the machine sleeps
-//! there and the clock that Python chose does not.
+//! Python (`loop.time() + 5`) and one computed here mean the same instant: `CLOCK_MONOTONIC`, and
+//! on Apple's systems `CLOCK_UPTIME_RAW`, because `CLOCK_MONOTONIC` goes on while the machine
+//! sleeps there and the clock that Python chose does not.
 
 #[cfg(target_vendor = "apple")]
 const CLOCK: libc::clockid_t = libc::CLOCK_UPTIME_RAW;
@@ -12,7 +12,7 @@ const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
 
 /// The present instant, in nanoseconds since an unspecified start.
 ///
-/// Never goes back. Costs no system call where the kernel offers a vDSO (about 20 ns).
+/// Never goes back. Costs no system call where the kernel offers a vDSO (tens of nanoseconds).
 ///
 /// ```
 /// use ferrio_reactor::clock;

@@ -1,8 +1,8 @@
 //! The heap that orders a [`TimerQueue`](crate::TimerQueue).
 //!
 //! Not the standard library's: this one has four children a node, so that a million timers are ten
-//! levels and not twenty, with the four side by side in memory; and it gives access to its last entry,
-//! which can go without any reordering.
+//! levels and not twenty, with the four side by side in memory; and it gives access to its last
+//! entry, which can go without any reordering.
 
 use crate::TimerKey;
 
@@ -56,8 +56,8 @@ impl Heap {
         Some(first)
     }
 
-    /// Drops entries off the end until the last one's key is `live`. A heap without its last entry is
-    /// a heap.
+    /// Drops entries off the end until the last one's key is `live`. A heap without its last entry
+    /// is a heap.
     pub(crate) fn trim(&mut self, live: impl Fn(TimerKey) -> bool) {
         while self.entries.last().is_some_and(|entry| !live(entry.key)) {
             self.entries.pop();
@@ -108,3 +108,6 @@ impl Heap {
         self.entries[place] = entry;
     }
 }
+
+#[cfg(test)]
+mod tests;

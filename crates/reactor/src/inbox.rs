@@ -10,8 +10,8 @@ use crate::Waker;
 /// A queue with many producers and one consumer, the thread that polls. A push wakes the consumer's
 /// poller if, and only if, the consumer sleeps.
 ///
-/// Values come out in the order in which they were pushed; in particular each producer's own order is
-/// kept.
+/// Values come out in the order in which they were pushed; in particular each producer's own order
+/// is kept.
 ///
 /// # The consumer's protocol
 ///
@@ -45,21 +45,21 @@ use crate::Waker;
 /// # }
 /// ```
 ///
-/// A consumer that polls with a timeout of zero doesn't sleep, and may leave out the announcement as long
-/// as it looks into the inbox afterwards.
+/// A consumer that polls with a timeout of zero doesn't sleep, and may leave out the announcement
+/// as long as it looks into the inbox afterwards.
 ///
 /// # Why no wake-up is lost
 ///
-/// The producer that fills an empty queue writes `filled`, then reads `asleep`. The consumer that wants
-/// to sleep writes `asleep`, then reads `filled`. All four accesses are sequentially consistent, so they
-/// have one order that everybody agrees on, and whichever write comes first in it, the other side's read
-/// sees it: the producer wakes, or the consumer doesn't sleep (or both, which is harmless). Anything
-/// weaker than `SeqCst` would let both reads go ahead of both writes, as every processor's store
-/// buffer does, and both sides would miss each other.
+/// The producer that fills an empty queue writes `filled`, then reads `asleep`. The consumer that
+/// wants to sleep writes `asleep`, then reads `filled`. All four accesses are sequentially
+/// consistent, so they have one order that everybody agrees on, and whichever write comes first in
+/// it, the other side's read sees it: the producer wakes, or the consumer doesn't sleep (or both,
+/// which is harmless). Anything weaker than `SeqCst` would let both reads go ahead of both writes,
+/// as every processor's store buffer does, and both sides would miss each other.
 ///
-/// A producer that finds the queue filled need not look at `asleep` at all. The one that filled it has
-/// woken the consumer, is about to, or was seen by it; and `filled` and the queue change together
-/// under the lock, so the consumer who comes for the first value takes the second with it.
+/// A producer that finds the queue filled need not look at `asleep` at all. The one that filled it
+/// has woken the consumer, is about to, or was seen by it; and `filled` and the queue change
+/// together under the lock, so the consumer who comes for the first value takes the second with it.
 #[derive(Debug)]
 pub struct Inbox<T: Send> {
     queue: Mutex<VecDeque<T>>,
@@ -128,8 +128,8 @@ impl<T: Send> Inbox<T> {
     }
 
     /// Announces that the consumer is about to wait in its poller, and looks whether it may: true
-    /// means that from now on every push into the empty queue wakes the poller; false, that something
-    /// has come in and the consumer must not wait.
+    /// means that from now on every push into the empty queue wakes the poller; false, that
+    /// something has come in and the consumer must not wait.
     ///
     /// For the consumer only.
     #[must_use = "false means that the consumer must not sleep"]

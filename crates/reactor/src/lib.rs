@@ -1,8 +1,8 @@
 //! The parts of an event loop that need to know nothing of what runs on it: readiness, timers,
 //! wake-ups, write queues and threads for calls that block.
 //!
-//! Here is a whole event loop. It listens to a socket, keeps a timer and takes messages from another
-//! thread, all in one thread that sleeps when there is nothing to do.
+//! Here is a whole event loop. It listens to a socket, keeps a timer and takes messages from
+//! another thread, all in one thread that sleeps when there is nothing to do.
 //!
 //! ```
 //! use ferrio_reactor::{Inbox, Interest, Poller, TimerQueue, Trigger, clock};
@@ -67,12 +67,12 @@
 //!
 //! # Sleeping
 //!
-//! An event loop is a thread that sleeps well: it sleeps whenever it has nothing to do, and nothing that
-//! concerns it happens without waking it. Four things end its sleep.
+//! An event loop is a thread that sleeps well: it sleeps whenever it has nothing to do, and nothing
+//! that concerns it happens without waking it. Four things end its sleep.
 //!
 //! - **A file descriptor** becomes ready. The [`Registry`] of a [`Poller`] says which ones count and
-//!   how often to be told, [`Trigger::Edge`] for code that remembers readiness, [`Trigger::Level`] for code that
-//!   doesn't; [`Poller::events`] tells which ones it was.
+//!   how often to be told, [`Trigger::Edge`] for code that remembers readiness,
+//!   [`Trigger::Level`] for code that doesn't; [`Poller::events`] tells which ones it was.
 //! - **A deadline** passes. [`TimerQueue::next_deadline`] minus [`clock::now`] is the timeout of the
 //!   poll, which rounds it up, so that there is something due when it returns.
 //! - **Another thread** has something to say. It [pushes](Inbox::push) it into an [`Inbox`]; the
@@ -84,8 +84,8 @@
 //!
 //! # Not sleeping
 //!
-//! With callbacks to run a loop doesn't sleep, and then need not even poll every time. [`Pace`] bounds how
-//! long it may go without.
+//! With callbacks to run a loop doesn't sleep, and then need not even poll every time. [`Pace`]
+//! bounds how long it may go without.
 //!
 //! # Writing
 //!
@@ -99,12 +99,13 @@
 //!
 //! # What it promises all over
 //!
-//! - A value of the caller's (a timer's, a message, a buffer, a job) is handed back to be dropped by the
-//!   caller, in a place of the caller's choice, or else dropped with its container. Where dropping a
-//!   value runs arbitrary code, as it does for a Python object, that is what keeps such code
-//!   from finding the container half changed.
+//! - A value of the caller's (a timer's, a message, a buffer, a job) is handed back to be dropped by
+//!   the caller, in a place of the caller's choice, or else dropped with its container. Where
+//!   dropping a value runs arbitrary code, as it does for a Python object, that is what keeps such
+//!   code from finding the container half changed.
 //! - Once it has reached its working size nothing here allocates, but for a pool's job (a box).
-//! - Nothing here waits for anything to happen, but for [`Poller::poll`] and [`BlockingPool::shutdown`].
+//! - Nothing here waits for anything to happen, but for [`Poller::poll`] and
+//!   [`BlockingPool::shutdown`].
 
 #![warn(missing_docs, clippy::undocumented_unsafe_blocks)]
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 /// Bounds the time between two polls while callbacks are ready.
 ///
-/// Polling is a system call; an event loop that has callbacks to run need not ask the kernel at every
-/// turn. But it must not go without asking for long either, or sockets starve behind callbacks that
-/// keep scheduling each other. `Pace` says when the time is up. A loop with nothing else to do polls
-/// anyway and only reports it with [`polled`](Pace::polled).
+/// Polling is a system call; an event loop that has callbacks to run need not ask the kernel at
+/// every turn. But it must not go without asking for long either, or sockets starve behind
+/// callbacks that keep scheduling each other. `Pace` says when the time is up. A loop with nothing
+/// else to do polls anyway and only reports it with [`polled`](Pace::polled).
 ///
 /// ```
 /// use std::time::Duration;

@@ -10,7 +10,8 @@ use crate::{Interest, Registry, Trigger, Waker};
 /// How many events one poll fetches at most; the others come with the next.
 const EVENTS: usize = 1024;
 
-/// The longest wait asked of the system; some refuse a timeout of years. `asyncio` has the same bound.
+/// The longest wait asked of the system; some refuse a timeout of years. `asyncio` has the same
+/// bound.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a poll found out about one file descriptor.
@@ -139,9 +140,10 @@ impl Poller {
         self.registry.deregister(fd)
     }
 
-    /// Waits until something registered is ready, the [`Waker`] is used, a signal handler has run, or
-    /// `timeout` is over, whichever comes first. `None` waits for ever, zero not at all. What was
-    /// found is in [`events`](Poller::events) afterwards; what the poll before had found is gone.
+    /// Waits until something registered is ready, the [`Waker`] is used, a signal handler has run,
+    /// or `timeout` is over, whichever comes first. `None` waits for ever, zero not at all. What
+    /// was found is in [`events`](Poller::events) afterwards; what the poll before had found is
+    /// gone.
     ///
     /// The timeout is rounded up to the poller's resolution (a millisecond with epoll), so that a
     /// timer is never waited for in vain. A wait of more than a day may end early.

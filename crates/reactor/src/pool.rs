@@ -15,11 +15,12 @@ thread_local! {
     static EMPLOYER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A few threads that run what would block the event loop: name look-ups, file reads, foreign calls.
+/// A few threads that run what would block the event loop: name look-ups, file reads, foreign
+/// calls.
 ///
-/// Threads are started when a job finds none idle, up to a limit, and leave after they have been idle
-/// for a while. Jobs are started in the order in which they came. Every job that [`spawn`] has accepted
-/// is run, whatever becomes of the pool, unless the process ends first.
+/// Threads are started when a job finds none idle, up to a limit, and leave after they have been
+/// idle for a while. Jobs are started in the order in which they came. Every job that [`spawn`] has
+/// accepted is run, whatever becomes of the pool, unless the process ends first.
 ///
 /// [`spawn`]: BlockingPool::spawn
 ///
@@ -64,8 +65,8 @@ struct State {
 pub struct SpawnError<F> {
     /// The job.
     pub job: F,
-    /// What was in the way: the pool is shut down (`BrokenPipe`), or the system has no more threads and
-    /// the pool has none.
+    /// What was in the way: the pool is shut down (`BrokenPipe`), or the system has no more threads
+    /// and the pool has none.
     pub error: io::Error,
 }
 
@@ -76,8 +77,8 @@ impl<F> fmt::Debug for SpawnError<F> {
 }
 
 impl BlockingPool {
-    /// A pool of at most `limit` threads, of which none is started yet. A thread that has been idle for ten
-    /// seconds leaves.
+    /// A pool of at most `limit` threads, of which none is started yet. A thread that has been idle
+    /// for ten seconds leaves.
     ///
     /// # Panics
     ///
@@ -86,8 +87,8 @@ impl BlockingPool {
         Self::with_options(limit, "blocking", Duration::from_secs(10))
     }
 
-    /// A pool of at most `limit` threads that are called `name` and leave after having been idle for
-    /// `keep_alive`.
+    /// A pool of at most `limit` threads that are called `name` and leave after having been idle
+    /// for `keep_alive`.
     ///
     /// # Panics
     ///
@@ -114,8 +115,8 @@ impl BlockingPool {
     ///
     /// # Errors
     ///
-    /// When the pool is shut down, or the very first thread cannot be started. The error hands the job
-    /// back.
+    /// When the pool is shut down, or the very first thread cannot be started. The error hands the
+    /// job back.
     pub fn spawn<F>(&self, job: F) -> Result<(), SpawnError<F>>
     where
         F: FnOnce() + Send + 'static,

@@ -123,9 +123,10 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// The system's own, with its `raw_os_error`; on Linux `EEXIST` for a descriptor that is registered already
-    /// (kqueue replaces the registration), `EBADF` for one that isn't open, `EPERM` for one that cannot be
-    /// polled, such as a regular file. `InvalidInput` for the token `usize::MAX`.
+    /// The system's own, with its `raw_os_error`; on Linux `EEXIST` for a descriptor that is
+    /// registered already (kqueue replaces the registration), `EBADF` for one that isn't open,
+    /// `EPERM` for one that cannot be polled, such as a regular file. `InvalidInput` for the token
+    /// `usize::MAX`.
     pub fn register(
         &self,
         fd: RawFd,
@@ -141,12 +142,13 @@ impl Registry {
     }
 
     /// Changes the token, the interest and the trigger of a registered `fd`, and looks afresh: if
-    /// it is ready now the next poll reports it, under either trigger, whether or not that has been reported before.
+    /// it is ready now the next poll reports it, under either trigger, whether or not that has been
+    /// reported before.
     ///
     /// # Errors
     ///
-    /// As [`register`](Registry::register), and on Linux `ENOENT` for a descriptor that isn't registered (kqueue
-    /// registers it).
+    /// As [`register`](Registry::register), and on Linux `ENOENT` for a descriptor that isn't
+    /// registered (kqueue registers it).
     pub fn reregister(
         &self,
         fd: RawFd,
@@ -170,8 +172,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// On Linux `ENOENT` for a descriptor that isn't registered (kqueue doesn't mind), and `EBADF` for one that is
-    /// closed.
+    /// On Linux `ENOENT` for a descriptor that isn't registered (kqueue doesn't mind), and `EBADF`
+    /// for one that is closed.
     pub fn deregister(&self, fd: RawFd) -> io::Result<()> {
         SourceFd(&fd).deregister(&self.selector)
     }

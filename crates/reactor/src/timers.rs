@@ -22,8 +22,8 @@ pub struct TimerKey {
 
 /// A queue of values ordered by deadline; equal deadlines come out in the order of insertion.
 ///
-/// Deadlines are in nanoseconds on [the clock](crate::clock), though the queue never reads it and any
-/// unit would do.
+/// Deadlines are in nanoseconds on [the clock](crate::clock), though the queue never reads it and
+/// any unit would do.
 ///
 /// ```
 /// use ferrio_reactor::TimerQueue;
@@ -46,10 +46,11 @@ pub struct TimerKey {
 ///
 /// The values lie in slots that don't move; a heap orders their deadlines. Most timers of a network
 /// program are timeouts, inserted to be cancelled, so cancelling touches the slot only: the value
-/// is handed back at once and the heap's entry goes stale. Stale entries are dropped when they come to
-/// the top, when they are the last (a timeout that is cancelled at once usually is, being the
-/// furthest away), and all together when they are more than half of the heap: which costs a cancellation a
-/// constant on average, and bounds the memory by twice the largest number of live timers.
+/// is handed back at once and the heap's entry goes stale. Stale entries are dropped when they come
+/// to the top, when they are the last (a timeout that is cancelled at once usually is, being the
+/// furthest away), and all together when they are more than half of the heap: which costs a
+/// cancellation a constant on average, and bounds the memory by twice the largest number of live
+/// timers.
 ///
 /// No value is ever dropped in here while the queue lives: all are handed out.
 #[derive(Debug)]
@@ -85,8 +86,8 @@ impl<T> TimerQueue<T> {
         Self { slots: Vec::new(), free: NONE, heap: Heap::new(), live: 0, inserted: 0 }
     }
 
-    /// Adds `value`, due at `deadline`, which may have passed. O(log n), O(1) when most others are due
-    /// earlier.
+    /// Adds `value`, due at `deadline`, which may have passed. O(log n), O(1) when most others are
+    /// due earlier.
     ///
     /// # Panics
     ///
@@ -185,8 +186,8 @@ impl<T> TimerQueue<T> {
         }
         let value = slot.value.take()?;
         self.live -= 1;
-        // A slot whose generations are used up stays out of use, or a key of four billion timers ago
-        // would come back to life.
+        // A slot whose generations are used up stays out of use, or a key of four billion timers
+        // ago would come back to life.
         if let Some(generation) = slot.generation.checked_add(1) {
             slot.generation = generation;
             slot.next = self.free;

@@ -35,13 +35,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// `pending` to true.
 ///
 /// - It found false: it makes the system call, and the poll returns.
-/// - It found true: an earlier wake's system call is on its way, or its event has been
-///   fetched by a poll that has not cleared the flag yet. Either way a poll will swap `pending` back to
-///   false, *after* our swap, and only then return. Both swaps are read-modify-writes, so the poller's
-///   swap continues the release sequence that ours headed, and with its acquire half sees everything
+/// - It found true: an earlier wake's system call is on its way, or its event has been fetched by a
+///   poll that has not cleared the flag yet. Either way a poll will swap `pending` back to false,
+///   *after* our swap, and only then return. Both swaps are read-modify-writes, so the poller's swap
+///   continues the release sequence that ours headed, and with its acquire half sees everything
 ///   published before it, through whatever number of wakes lies between.
 ///
-/// So the poller's thread must look at what was published after `poll` returns, which it does anyway.
+/// So the poller's thread must look at what was published after `poll` returns, which it does
+/// anyway.
 #[derive(Clone, Debug)]
 pub struct Waker {
     shared: Arc<Shared>,

@@ -14,8 +14,8 @@ const LONGEST_WRITE: usize = 1 << 30;
 /// What no socket had room for yet, as a queue of the buffers that it came in.
 ///
 /// Nothing is copied: a buffer stays in the queue until its last byte has been taken, and is then
-/// handed out for the caller to drop. The queue itself never drops one but with itself; where a drop
-/// can run foreign code, that matters.
+/// handed out for the caller to drop. The queue itself never drops one but with itself; where a
+/// drop can run foreign code, that matters.
 ///
 /// A buffer must be the same bytes each time [`as_ref`](AsRef::as_ref) is called. If it isn't, the
 /// bytes sent and the count of those left are unspecified (but nothing is read out of bounds).
@@ -86,8 +86,8 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
         self.push_from(buffer, 0);
     }
 
-    /// Appends the part of `buffer` that begins at `offset`: its first `offset` bytes have been sent
-    /// already.
+    /// Appends the part of `buffer` that begins at `offset`: its first `offset` bytes have been
+    /// sent already.
     pub fn push_from(&mut self, buffer: B, offset: usize) {
         let piece = Piece { buffer, sent: offset };
         self.len += piece.rest().len();
@@ -104,15 +104,16 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
         self.pieces.is_empty()
     }
 
-    /// Offers the first buffers, up to 64 of them, to the socket, pipe or terminal `fd` in one system call;
-    /// moves those that it has taken whole to the back of `retired`, and says how many bytes it has
-    /// taken.
+    /// Offers the first buffers, up to 64 of them, to the socket, pipe or terminal `fd` in one
+    /// system call; moves those that it has taken whole to the back of `retired`, and says how many
+    /// bytes it has taken.
     ///
     /// Call it until the queue [is empty](WriteQueue::is_empty) or it reports `WouldBlock`. An
     /// interrupted call is repeated.
     ///
-    /// A broken connection is an error (`EPIPE`) and, on a socket, never a signal, whatever the process has done
-    /// about `SIGPIPE`; on macOS and for pipes that takes the process to ignore the signal, as Python does.
+    /// A broken connection is an error (`EPIPE`) and, on a socket, never a signal, whatever the
+    /// process has done about `SIGPIPE`; on macOS and for pipes that takes the process to ignore
+    /// the signal, as Python does.
     ///
     /// # Errors
     ///
@@ -186,19 +187,20 @@ fn write(call: &mut Call, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize
 fn send(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     // Only the newest of Apple's systems know the flag.
     const FLAGS: libc::c_int = if cfg!(target_vendor = "apple") { 0 } else { libc::MSG_NOSIGNAL };
-    // SAFETY: `msghdr` is a plain C structure of integers and pointers that may be null: all zeros is a
-    // message without address, control data and bytes.
+    // SAFETY: `msghdr` is a plain C structure of integers and pointers that may be null: all zeros
+    // is a message without address, control data and bytes.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = slices.as_ptr().cast_mut().cast();
     message.msg_iovlen = slices.len() as _;
-    // SAFETY: `IoSlice` is laid out as `iovec`. The slices and the bytes they stand for are borrowed for the
-    // call, which only reads them. It checks the descriptor itself.
+    // SAFETY: `IoSlice` is laid out as `iovec`. The slices and the bytes they stand for are
+    // borrowed for the call, which only reads them. It checks the descriptor itself.
     checked(unsafe { libc::sendmsg(fd, &message, FLAGS) })
 }
 
 fn writev(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    // SAFETY: `IoSlice` is laid out as `iovec`. The slices and the bytes they stand for are borrowed for the
-    // call, which only reads them. It checks the descriptor itself. The length is at most `SLICES`.
+    // SAFETY: `IoSlice` is laid out as `iovec`. The slices and the bytes they stand for are
+    // borrowed for the call, which only reads them. It checks the descriptor itself. The length is
+    // at most `SLICES`.
     checked(unsafe { libc::writev(fd, slices.as_ptr().cast(), slices.len() as libc::c_int) })
 }
 

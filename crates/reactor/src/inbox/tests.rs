@@ -166,38 +166,43 @@ fn each_producers_order_is_kept() {
     }
 }
 
-/// Each producer goes on only when its value has come out: so that every push meets a consumer that falls
-/// asleep or has just been woken, and none is there to make up for one that was missed.
+/// The producer pushes as soon as its last value has come out, and never two, so that none makes up
+/// for another. The consumer idles before it goes to sleep, a little longer each time, so that the
+/// pushes come at every moment of its falling asleep.
 #[test]
 fn no_wake_up_is_lost() {
-    const PRODUCERS: usize = 2;
-    const ROUNDS: usize = 30_000;
+    const ROUNDS: usize = 100_000;
+    const LONGEST_IDLING: usize = 512;
 
     let (mut poller, inbox) = poller_and_inbox();
     let inbox = Arc::new(inbox);
-    let taken: Arc<[AtomicUsize; PRODUCERS]> = Arc::default();
-    let producers: Vec<_> = (0..PRODUCERS)
-        .map(|producer| {
-            let (inbox, taken) = (inbox.clone(), taken.clone());
-            thread::spawn(move || {
-                for round in 1..=ROUNDS {
-                    inbox.push(producer).unwrap();
-                    while taken[producer].load(Ordering::Relaxed) < round {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let producer = thread::spawn({
+        let (inbox, taken) = (inbox.clone(), taken.clone());
+        move || {
+            for round in 0..ROUNDS {
+                let mut spins = 0;
+                while taken.load(Ordering::Relaxed) < round {
+                    spins += 1;
+                    if spins % 1000 == 0 {
                         thread::yield_now();
                     }
                 }
-            })
-        })
-        .collect();
+                inbox.push(round).unwrap();
+            }
+        }
+    });
 
     let mut received = VecDeque::new();
-    while taken.iter().any(|taken| taken.load(Ordering::Relaxed) < ROUNDS) {
-        wait_for_more(&mut poller, &inbox, &mut received);
-        for producer in received.drain(..) {
-            taken[producer].fetch_add(1, Ordering::Relaxed);
+    for round in 0..ROUNDS {
+        for _ in 0..round % LONGEST_IDLING {
+            std::hint::spin_loop();
         }
+        while received.is_empty() {
+            wait_for_more(&mut poller, &inbox, &mut received);
+        }
+        assert_eq!(received.pop_front(), Some(round));
+        taken.store(round + 1, Ordering::Relaxed);
     }
-    for producer in producers {
-        producer.join().unwrap();
-    }
+    producer.join().unwrap();
 }

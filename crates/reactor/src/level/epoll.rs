@@ -42,8 +42,8 @@ fn control(
         events |= libc::EPOLLOUT;
     }
     let mut event = libc::epoll_event { events: events as u32, u64: token as u64 };
-    // SAFETY: the call reads one `epoll_event` through a pointer that is valid for the call. It checks
-    // both descriptors itself: a wrong one is an error, never a memory access.
+    // SAFETY: the call reads one `epoll_event` through a pointer that is valid for the call. It
+    // checks both descriptors itself: a wrong one is an error, never a memory access.
     match unsafe { libc::epoll_ctl(epoll, operation, fd, &mut event) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

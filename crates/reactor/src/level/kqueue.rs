@@ -34,16 +34,16 @@ pub(crate) fn reregister(
 }
 
 fn add(kqueue: RawFd, fd: RawFd, filter: i16, token: usize) -> io::Result<()> {
-    // SAFETY: `kevent` is a plain C structure of integers and a pointer that the system doesn't follow: all
-    // zeros is a valid value.
+    // SAFETY: `kevent` is a plain C structure of integers and a pointer that the system doesn't
+    // follow: all zeros is a valid value.
     let mut change: libc::kevent = unsafe { mem::zeroed() };
     change.ident = fd as libc::uintptr_t;
     change.filter = filter;
     // No `EV_CLEAR`: that is what makes it level-triggered.
     change.flags = libc::EV_ADD;
     change.udata = token as *mut libc::c_void;
-    // SAFETY: the call reads one `kevent` through a pointer that is valid for the call and, with no room
-    // for events, writes nothing. It checks both descriptors itself.
+    // SAFETY: the call reads one `kevent` through a pointer that is valid for the call and, with no
+    // room for events, writes nothing. It checks both descriptors itself.
     match unsafe { libc::kevent(kqueue, &change, 1, ptr::null_mut(), 0, ptr::null()) } {
         -1 => match io::Error::last_os_error() {
             // All changes have been applied when the call is interrupted.

@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -272,7 +271,8 @@ fn an_interrupted_poll_returns_without_events() {
     extern "C" fn nothing(_: libc::c_int) {}
     static RETURNED: AtomicBool = AtomicBool::new(false);
 
-    // SAFETY: an all-zero `sigaction` is a valid one, and the handler does nothing at all, which a handler may.
+    // SAFETY: an all-zero `sigaction` is a valid one, and the handler does nothing at all, which a
+    // handler may.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = nothing as *const () as usize;
@@ -305,7 +305,7 @@ fn an_interrupted_poll_returns_without_events() {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_cannot_be_polled_gives_the_systems_own_error() {
-    let file = File::open(std::env::current_exe().unwrap()).unwrap();
+    let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
     let (watched, _peer) = UnixStream::pair().unwrap();
     let poller = Poller::new().unwrap();
     for trigger in BOTH_TRIGGERS {

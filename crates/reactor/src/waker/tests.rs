@@ -7,12 +7,12 @@ use super::Waker;
 use crate::Poller;
 
 /// How long to wait for what ought to happen at once before calling it lost.
-pub(crate) const LOST: Duration = Duration::from_secs(60);
+pub(crate) const LOST: Duration = Duration::from_secs(20);
 
 /// How many system calls the poller's wakers have made so far.
 ///
-/// The kernel shows what an epoll watches, and of an eventfd the sum of what was written to it, which for a waker is
-/// one each time; mio never reads it, so it only grows.
+/// The kernel shows what an epoll watches, and of an eventfd the sum of what was written to it,
+/// which for a waker is one each time; mio never reads it, so it only grows.
 #[cfg(target_os = "linux")]
 pub(crate) fn system_calls(poller: &Poller) -> u64 {
     use crate::registry::WAKER;
@@ -97,8 +97,9 @@ fn many_wakes_before_one_poll_are_one_system_call() {
     assert_eq!(system_calls(&poller), 2);
 }
 
-/// Each thread publishes a number, wakes, and goes on only when the poller's thread has seen it: so that every
-/// single wake-up is needed, and most come while the poller falls asleep or clears the flag.
+/// Each thread publishes a number, wakes, and goes on only when the poller's thread has seen it: so
+/// that every single wake-up is needed, and most come while the poller falls asleep or clears the
+/// flag.
 #[test]
 fn none_is_lost_between_threads() {
     const THREADS: usize = 3;

@@ -40,10 +40,13 @@ enum Operation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(200)
+    })]
 
-    /// Whatever the sizes and the room that the socket has, the bytes arrive once and in order, and the buffers are
-    /// handed out in order, each when its last byte has been taken.
+    /// Whatever the sizes and the room that the socket has, the bytes arrive once and in order, and
+    /// the buffers are handed out in order, each when its last byte has been taken.
     #[test]
     fn every_byte_arrives_and_every_buffer_comes_back(
         operations in vec(
@@ -226,7 +229,8 @@ fn a_closed_peer_is_an_error_and_no_signal() {
     }
     static SIGNALLED: AtomicBool = AtomicBool::new(false);
 
-    // SAFETY: an all-zero `sigaction` is a valid one, and the handler only stores to an atomic, which a handler may.
+    // SAFETY: an all-zero `sigaction` is a valid one, and the handler only stores to an atomic,
+    // which a handler may.
     let before = unsafe {
         let mut before: libc::sigaction = std::mem::zeroed();
         let mut action: libc::sigaction = std::mem::zeroed();

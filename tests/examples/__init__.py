@@ -1,0 +1,1 @@
+"""The examples, driven from outside: real processes, real sockets, real signals."""
