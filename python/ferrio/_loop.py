@@ -23,7 +23,6 @@ from ._signals import Signals
 _logger = logging.getLogger("asyncio")
 
 
-
 def _wake(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)

@@ -20,7 +20,7 @@ use socket2::{Domain, SockRef, Type};
 use super::Loop;
 use super::readers::{Direction, Source, Watcher};
 use crate::ffi::{Owned, Ref, Slot, Traversal, Visit, error};
-use crate::task::future::{AnyFuture, Future};
+use crate::task::future::Future;
 
 /// A socket that stays registered between calls.
 pub struct KnownSocket {
@@ -232,6 +232,6 @@ impl Loop {
 
 /// Ends `waiter`, unless it was cancelled meanwhile. Raises what the loop's `call_soon` raises.
 pub fn wake(py: Python<'_>, waiter: &Owned<Future>) -> PyResult<()> {
-    let future = AnyFuture::from(waiter.get(py));
+    let future = waiter.get(py);
     if future.done() { Ok(()) } else { future.set_result(py.None().into_bound(py)) }
 }

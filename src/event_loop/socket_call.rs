@@ -18,7 +18,7 @@ use crate::ffi::{
     Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, error,
 };
 use crate::task::create_future;
-use crate::task::future::AnyFuture;
+use crate::task::future::cast_exact;
 use crate::{attribute, method, method0, method1, send_slots, unary_slot};
 
 /// Where a call stands: the states of a coroutine.
@@ -204,7 +204,7 @@ fn step<'py>(this: Ref<'_, 'py, SocketCall>, state: State) -> PyResult<Sent<'py>
     Loop::wake_when_ready(event_loop, fd, &socket, direction, waiter)?;
     this.fd.set(fd);
     this.waiter.set(future.clone());
-    if let Some(waiter) = AnyFuture::cast_exact(&future) {
+    if let Some(waiter) = cast_exact(&future) {
         waiter.block();
     }
     Ok(Sent::Yielded(future))
@@ -217,7 +217,7 @@ fn waited<'py>(
     direction: Direction,
 ) -> PyResult<()> {
     let Some(waiter) = this.waiter.take(this.py()) else { return Ok(()) };
-    let Some(future) = AnyFuture::cast_exact(&waiter) else { return Ok(()) };
+    let Some(future) = cast_exact(&waiter) else { return Ok(()) };
     if !future.done() {
         Loop::stop_waiting(event_loop, this.fd.get(), direction, &waiter)?;
         return Err(PyRuntimeError::new_err("await wasn't used with future"));
