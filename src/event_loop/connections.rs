@@ -7,7 +7,6 @@ use super::readers::descriptor;
 use super::{Loop, none};
 use crate::ffi::{Args, Ref, Signature};
 use crate::method;
-use crate::transport::address::Address;
 use crate::transport::stream::StreamTransport;
 
 /// A stream transport for a connected Python socket, which the transport owns from now on.
@@ -27,11 +26,10 @@ fn make_socket_transport<'py>(
         value.filter(|value| !value.is_none()).map(|value| value.to_owned())
     };
     let fd = descriptor(&socket)?;
-    this.as_any().call_method1("_ensure_fd_no_transport", (fd,))?;
-    let address = Address::of_peer(fd);
-    let transport = StreamTransport::create(this, fd, &protocol)?;
+    this.as_any().call_method1("_ensure_fd_no_transport", (socket,))?;
+    let transport = StreamTransport::create(this, &protocol)?;
     let stream = transport.get(py);
-    stream.adopt(&socket, address, given(extra))?;
+    stream.adopt(&socket, fd, given(extra))?;
     StreamTransport::belongs_to(stream, given(server).as_ref(), given(waiter).as_ref())?;
     StreamTransport::start(stream)?;
     Ok(transport.into_any(py))

@@ -27,7 +27,7 @@ fn start_serving<'py>(
     let fd = descriptor(&socket)?;
     let listener =
         Listener::create(this, &socket, fd, &factory, server.as_deref(), backlog.extract()?)?;
-    this.watch(fd, Source::Listener(listener), Trigger::Level)?;
+    this.watch(this.py(), fd, Source::Listener(listener), Trigger::Level)?;
     none(this)
 }
 
