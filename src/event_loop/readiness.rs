@@ -166,17 +166,17 @@ impl Loop {
             .known(fd, socket, |known| std::mem::replace(known.waiter(direction), waiter.take()));
         drop(before);
         let Some(waiter) = waiter else { return Ok(()) };
-        let (stream, callbacks) = match usize::try_from(fd).ok().map(|index| {
-            let sources = this.sources.borrow();
-            let source = sources.get(index);
-            (
-                matches!(source, Some(Source::Stream(_))),
-                matches!(source, Some(Source::Callbacks { .. })),
-            )
-        }) {
-            Some(kinds) => kinds,
-            None => (false, false),
-        };
+        let (stream, callbacks) = usize::try_from(fd)
+            .ok()
+            .map(|index| {
+                let sources = this.sources.borrow();
+                let source = sources.get(index);
+                (
+                    matches!(source, Some(Source::Stream(_))),
+                    matches!(source, Some(Source::Callbacks { .. })),
+                )
+            })
+            .unwrap_or_default();
         if stream {
             this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
         }
@@ -185,7 +185,7 @@ impl Loop {
             Some(mut known) => {
                 known.ready(direction).set(false);
                 *known.waiter(direction) = Some(waiter);
-                this.watch(fd, Source::Socket(known), Trigger::Edge)
+                this.watch(py, fd, Source::Socket(known), Trigger::Edge)
             }
             None => Self::set_watcher(this, fd, direction, Some(Watcher::Waiter(waiter))).map(drop),
         }
@@ -209,11 +209,13 @@ impl Loop {
         waiter: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let is_waiter = |future: &Owned<Future>| future.as_ptr() == waiter.as_ptr();
-        let waits = match usize::try_from(fd).ok().and_then(|index| {
+        let waits = usize::try_from(fd).ok().is_some_and(|index| {
             let mut sources = this.sources.borrow_mut();
-            Some(match sources.get_mut(index)? {
-                Source::Socket(known) => known.waiter(direction).as_ref().is_some_and(is_waiter),
-                Source::Callbacks { reader, writer } => {
+            match sources.get_mut(index) {
+                Some(Source::Socket(known)) => {
+                    known.waiter(direction).as_ref().is_some_and(is_waiter)
+                }
+                Some(Source::Callbacks { reader, writer }) => {
                     let watcher = match direction {
                         Direction::Read => reader,
                         Direction::Write => writer,
@@ -221,11 +223,8 @@ impl Loop {
                     matches!(watcher, Some(Watcher::Waiter(future)) if is_waiter(future))
                 }
                 _ => false,
-            })
-        }) {
-            Some(waits) => waits,
-            None => false,
-        };
+            }
+        });
         if waits { Self::set_watcher(this, fd, direction, None).map(drop) } else { Ok(()) }
     }
 }
