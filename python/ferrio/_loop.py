@@ -159,7 +159,6 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
 
     connect_read_pipe = _not_yet("connect_read_pipe")
     connect_write_pipe = _not_yet("connect_write_pipe")
-    create_datagram_endpoint = _not_yet("create_datagram_endpoint")
     create_unix_connection = _not_yet("create_unix_connection")
     create_unix_server = _not_yet("create_unix_server")
     sendfile = _not_yet("sendfile")

@@ -166,18 +166,18 @@ impl Loop {
             .known(fd, socket, |known| std::mem::replace(known.waiter(direction), waiter.take()));
         drop(before);
         let Some(waiter) = waiter else { return Ok(()) };
-        let (stream, callbacks) = usize::try_from(fd)
+        let (transport, callbacks) = usize::try_from(fd)
             .ok()
             .map(|index| {
                 let sources = this.sources.borrow();
                 let source = sources.get(index);
                 (
-                    matches!(source, Some(Source::Stream(_))),
+                    source.is_some_and(|source| source.transport(py).is_some()),
                     matches!(source, Some(Source::Callbacks { .. })),
                 )
             })
             .unwrap_or_default();
-        if stream {
+        if transport {
             this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
         }
         let known = if callbacks { None } else { KnownSocket::new(socket, fd) };

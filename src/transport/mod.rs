@@ -1,15 +1,19 @@
 //! Transports: each owns its socket and its buffers.
 //!
 //! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP socket, from `connection_made` on;
-//! - `close.rs`: the ways in which its life ends, and `connection_lost`;
 //! - `read.rs`, `write.rs`: the way of the bytes in and out;
-//! - `limits.rs`: the water marks of the write buffer;
-//! - `info.rs`, `address.rs`: what `get_extra_info` tells;
+//! - `datagram.rs`: [`DatagramTransport`](datagram::DatagramTransport), a UDP or Unix datagram socket, its ways in and out;
+//! - what they have in common: `life.rs`: a loop and a protocol; `close.rs`: the ways in which their lives end;
+//!   `limits.rs`: the water marks of the write buffer; `endpoint.rs`, `info.rs`, `address.rs`: a socket, and what
+//!   `get_extra_info` tells of it;
 //! - `listener.rs`: a listening socket, which makes stream transports.
 
 pub mod address;
 mod close;
+pub mod datagram;
+mod endpoint;
 mod info;
+mod life;
 mod limits;
 pub mod listener;
 pub mod read;

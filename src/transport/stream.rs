@@ -2,20 +2,22 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 
 use ferrio_reactor::{Readiness, Trigger, WriteQueue};
-use pyo3::exceptions::PyResourceWarning;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyType};
+use pyo3::types::{PyBool, PyString, PyType};
 
 use super::address::Address;
-use super::close::{self, tell_server};
-use super::limits::Limits;
+use super::close::{Closing, closing_methods};
+use super::endpoint::Endpoint;
+use super::info::{self, SocketTransport, info_attributes, info_methods};
+use super::life::Transport;
+use super::limits::{FlowControl, Limits, flow_control_methods};
+use super::write;
 use super::write::Chunk;
-use super::{info, limits, write};
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
@@ -34,18 +36,7 @@ pub struct StreamTransport {
     pub(super) write_context: Slot,
     pub(super) server: Slot,
     waiter: Slot,
-    /// The Python socket, once somebody gave or asked for it; it owns the descriptor then.
-    pub(super) socket: Slot,
-    /// What `get_extra_info('socket')` returned, and returns from then on.
-    pub(super) shown_socket: Slot,
-    /// `get_extra_info`'s answers that the transport doesn't know by itself.
-    pub(super) extra: Slot,
-    /// The socket's descriptor while it is open.
-    pub(super) fd: Cell<Option<RawFd>>,
-    /// The number that the descriptor has or had, for `repr`.
-    pub(super) number: Cell<RawFd>,
-    pub(super) local: RefCell<Option<Address>>,
-    pub(super) peer: RefCell<Option<Address>>,
+    pub(super) endpoint: Endpoint,
 
     /// Whether the protocol is an `asyncio.BufferedProtocol`.
     pub(super) buffered: Cell<bool>,
@@ -105,7 +96,7 @@ impl Class for StreamTransport {
     }
 
     fn must_finalize(&self) -> bool {
-        self.fd.get().is_some()
+        self.fd().is_some()
     }
 
     fn finalize(this: Ref<'_, '_, Self>) {
@@ -113,17 +104,8 @@ impl Class for StreamTransport {
             return;
         }
         let py = this.py();
-        let warned = this.as_any().repr().and_then(|repr| {
-            let warn = py.import("warnings")?.getattr("warn")?;
-            let keywords = pyo3::types::PyDict::new(py);
-            keywords.set_item("source", this.as_any())?;
-            let message = format!("unclosed transport {repr}");
-            warn.call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
-        });
-        if let Err(error) = warned {
-            error.write_unraisable(py, Some(this.as_any()));
-        }
-        this.close_socket(py);
+        this.warn_unclosed();
+        this.endpoint.close(py);
         // Older servers only count their connections, and asyncio leaves the count as it is.
         if cfg!(Py_3_13)
             && let Err(error) = this.leave_server()
@@ -133,8 +115,70 @@ impl Class for StreamTransport {
     }
 }
 
+impl Transport for StreamTransport {
+    fn event_loop(&self) -> &Slot {
+        &self.event_loop
+    }
+
+    fn protocol(&self) -> &Slot {
+        &self.protocol
+    }
+}
+
+impl FlowControl for StreamTransport {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn buffer_size(&self) -> usize {
+        self.outgoing.borrow().len()
+    }
+
+    fn has_unsent(&self) -> bool {
+        !self.outgoing.borrow().is_empty()
+    }
+
+    fn send_gathered(this: Ref<'_, '_, Self>) -> PyResult<()> {
+        write::send_gathered(this)
+    }
+}
+
+impl SocketTransport for StreamTransport {
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    fn closing(&self) -> &Cell<bool> {
+        &self.closing
+    }
+
+    fn is_polling(&self) -> bool {
+        self.started.get() && self.reads() && !self.ended.get()
+    }
+}
+
+impl Closing for StreamTransport {
+    type Unsent = Vec<Chunk>;
+
+    fn lost(&self) -> &Cell<u32> {
+        &self.lost
+    }
+
+    fn take_unsent(this: Ref<'_, '_, Self>) -> Vec<Chunk> {
+        write::send_last(this);
+        this.outgoing.borrow_mut().drain()
+    }
+
+    fn let_go(this: Ref<'_, '_, Self>) -> PyResult<()> {
+        this.context.clear();
+        this.write_context.clear();
+        this.leave_server()
+    }
+}
+
 impl StreamTransport {
     fn slots(&self) -> [&Slot; 10] {
+        let [socket, shown_socket, extra] = self.endpoint.slots();
         [
             &self.event_loop,
             &self.protocol,
@@ -142,9 +186,9 @@ impl StreamTransport {
             &self.write_context,
             &self.server,
             &self.waiter,
-            &self.socket,
-            &self.shown_socket,
-            &self.extra,
+            socket,
+            shown_socket,
+            extra,
             self.limits.shown(),
         ]
     }
@@ -168,11 +212,7 @@ impl StreamTransport {
 
     /// Takes over a connected, non-blocking socket and what is known of its peer.
     pub fn take(&self, socket: OwnedFd, peer: Option<Address>) {
-        let fd = socket.into_raw_fd();
-        self.fd.set(Some(fd));
-        self.number.set(fd);
-        self.local.replace(Address::of_socket(fd));
-        self.peer.replace(peer);
+        self.endpoint.take(socket, peer);
     }
 
     /// Takes over `socket`, a Python socket whose descriptor is `fd`.
@@ -183,12 +223,7 @@ impl StreamTransport {
         extra: Option<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let py = socket.py();
-        self.socket.set(socket.clone());
-        self.fd.set(Some(fd));
-        self.number.set(fd);
-        self.extra.set_opt(extra, py);
-        self.local.replace(Address::of_socket(fd));
-        self.peer.replace(Address::of_peer(fd));
+        self.endpoint.adopt(socket, fd, extra);
         // What `asyncio.base_events._set_nodelay` does: nothing for a Unix socket.
         static SET_NODELAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         SET_NODELAY.import(py, "asyncio.base_events", "_set_nodelay")?.call1((socket,)).map(drop)
@@ -216,7 +251,7 @@ impl StreamTransport {
         let (Some(protocol), Some(fd)) = (this.protocol.get(py), this.fd()) else { return Ok(()) };
         let made = protocol.getattr(intern!(py, "connection_made"))?;
         let context = call::copy_context(py)?;
-        this.with_loop(py, |event_loop| {
+        this.with_loop(|event_loop| {
             let handle = Handle::create1(event_loop, made, this.to_any(), context)?;
             event_loop.watch(py, fd, Source::Stream(this.to_owned()), Trigger::Edge)?;
             event_loop.push(Ready::Handle(handle));
@@ -228,22 +263,7 @@ impl StreamTransport {
     /// The socket's descriptor while it is open.
     #[inline]
     pub(super) fn fd(&self) -> Option<RawFd> {
-        self.fd.get()
-    }
-
-    /// Runs `body` with the transport's loop; does nothing once the connection is lost.
-    pub(super) fn with_loop<'py, R: Default>(
-        &self,
-        py: Python<'py>,
-        body: impl FnOnce(Ref<'_, 'py, Loop>) -> PyResult<R>,
-    ) -> PyResult<R> {
-        match self.event_loop.get(py) {
-            Some(event_loop) => match Ref::<Loop>::cast(&event_loop) {
-                Some(event_loop) => body(event_loop),
-                None => Ok(R::default()),
-            },
-            None => Ok(R::default()),
-        }
+        self.endpoint.fd()
     }
 
     /// Takes note of what the poller saw. Returns whether an entry for the ready queue is needed.
@@ -301,7 +321,7 @@ impl Ref<'_, '_, StreamTransport> {
         let outcome = if self.started.replace(true) { self.transfer() } else { self.begin() };
         // Also after an interrupt: the poller doesn't tell again what it has told.
         if self.wants_read() || self.wants_write() {
-            self.with_loop(self.py(), |event_loop| {
+            self.with_loop(|event_loop| {
                 self.enqueue(event_loop);
                 Ok(())
             })?;
@@ -335,28 +355,31 @@ impl Ref<'_, '_, StreamTransport> {
         Ok(())
     }
 
-    /// Debug mode: tells the log what happens to the transport.
-    pub(super) fn log(self, event: &str, error: Option<&PyErr>) -> PyResult<()> {
+    /// Leaves the server's list of connections.
+    fn leave_server(self) -> PyResult<()> {
         let py = self.py();
-        self.with_loop(py, |event_loop| {
-            if !event_loop.debug() {
-                return Ok(());
-            }
-            let logger = py.import("asyncio.log")?.getattr("logger")?;
-            let keywords = pyo3::types::PyDict::new(py);
-            keywords.set_item("exc_info", error.map(|error| error.value(py)))?;
-            logger.call_method("debug", (format!("%r{event}"), self.as_any()), Some(&keywords))?;
-            Ok(())
-        })
+        match self.server.take(py) {
+            Some(server) => tell_server(&server, intern!(py, "_detach"), self.as_any()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Calls `server._attach` or `server._detach`, with the transport where this asyncio's servers keep their clients.
+fn tell_server(
+    server: &Bound<'_, PyAny>,
+    method: &Bound<'_, PyString>,
+    transport: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    if cfg!(Py_3_13) {
+        server.call_method1(method, (transport,)).map(drop)
+    } else {
+        server.call_method0(method).map(drop)
     }
 }
 
 pub(super) fn none(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     Ok(py.None().into_bound(py))
-}
-
-fn is_closing<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(PyBool::new(this.py(), this.closing.get()).to_owned().into_any())
 }
 
 fn is_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
@@ -379,7 +402,7 @@ fn resume_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'p
     this.ended.set(false);
     this.context.set(call::copy_context(py)?);
     if this.wants_read() {
-        this.with_loop(py, |event_loop| {
+        this.with_loop(|event_loop| {
             this.enqueue(event_loop);
             Ok(())
         })?;
@@ -412,12 +435,6 @@ fn start_tls_compatible<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bo
 /// Builds the class. Raises what the import of `asyncio` raises.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let mut methods = vec![
-        method0!(
-            StreamTransport,
-            c"is_closing",
-            is_closing,
-            c"Return True if it is closing or closed."
-        ),
         method0!(StreamTransport, c"is_reading", is_reading, c"Return True if it is receiving."),
         method0!(
             StreamTransport,
@@ -434,16 +451,16 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         method0!(StreamTransport, c"get_protocol", get_protocol, c"Return the current protocol."),
         method1!(StreamTransport, c"set_protocol", set_protocol, c"Set a new protocol."),
     ];
-    methods.extend(close::methods());
+    methods.extend(closing_methods!(StreamTransport));
     methods.extend(write::methods());
-    methods.extend(limits::methods());
-    methods.extend(info::methods());
+    methods.extend(flow_control_methods!(StreamTransport));
+    methods.extend(info_methods!(StreamTransport));
     let mut attributes = vec![
         attribute!(StreamTransport, c"_loop", get_loop),
         attribute!(StreamTransport, c"_protocol", get_protocol),
         attribute!(StreamTransport, c"_start_tls_compatible", start_tls_compatible),
     ];
-    attributes.extend(info::attributes());
+    attributes.extend(info_attributes!(StreamTransport));
     build::<StreamTransport>(
         py.import("asyncio.transports")?.getattr("Transport")?.cast()?,
         Definition {

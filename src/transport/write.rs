@@ -12,6 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
+use super::close::Closing;
 use super::stream::{StreamTransport, none};
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
@@ -198,20 +199,21 @@ fn refused(data: &Bound<'_, PyAny>, index: usize, error: PyErr) -> PyErr {
     })
 }
 
-fn warn_lost<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+/// Counts a write to a lost connection, and tells the log when it becomes a habit.
+pub(super) fn warn_lost<'py, T: Closing>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    if this.lost.get() >= LOST_WRITES_BEFORE_WARNING {
+    if this.lost().get() >= LOST_WRITES_BEFORE_WARNING {
         let logger = py.import("asyncio.log")?.getattr("logger")?;
         logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",))?;
     }
-    this.lost.set(this.lost.get().saturating_add(1));
+    this.lost().set(this.lost().get().saturating_add(1));
     none(py)
 }
 
 /// Whether a write of now is sent at once: nothing waits before it, and it is the first of this turn, or the loop
 /// doesn't run and no turn will end.
 fn begins(this: Ref<'_, '_, StreamTransport>) -> PyResult<bool> {
-    let turn = this.with_loop(this.py(), |event_loop| Ok(event_loop.turn()))?;
+    let turn = this.with_loop(|event_loop| Ok(event_loop.turn()))?;
     Ok(turn.is_none_or(|turn| this.write_turn.replace(turn) != turn)
         && this.outgoing.borrow().is_empty())
 }
@@ -226,12 +228,11 @@ fn remember_context(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
 
 /// Looks after bytes that were added to the write buffer: sends early what is much, the rest at the turn's end.
 fn gathered(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
-    let py = this.py();
     if this.outgoing.borrow().len() >= GATHER_LIMIT {
         send_gathered(this)?;
     }
     if this.wants_write() && !this.flush_queued.replace(true) {
-        this.with_loop(py, |event_loop| {
+        this.with_loop(|event_loop| {
             event_loop.flush_later(this.to_owned());
             Ok(())
         })?;

@@ -33,10 +33,13 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 
 _ALIKE = [
-    (re.compile(r"ferrio\.StreamTransport|_SelectorSocketTransport"), "Transport"),
+    (
+        re.compile(r"ferrio\.(Stream|Datagram)Transport|_Selector(Socket|Datagram)Transport"),
+        "Transport",
+    ),
     (re.compile(r"fd=\d+"), "fd=N"),
     (re.compile(r"File descriptor \d+"), "File descriptor N"),
-    (re.compile(r"port': \d+|, \d{4,5}\)"), ", PORT)"),
+    (re.compile(r"port': \d+|, \d{4,5}(, 0, 0)?\)"), ", PORT)"),
     (re.compile(r" at 0x[0-9a-f]+"), ""),
     (re.compile(r"Exception in callback .*", re.DOTALL), "Exception in callback"),
 ]
@@ -298,7 +301,9 @@ def compare(
     expected = [event for event in expected if not only_asyncio(event)]
     actual = play(LOOPS["ferrio"], scenario, debug)
     if actual != expected:
-        lines = difflib.unified_diff(_shown(expected), _shown(actual), "asyncio", "ferrio", lineterm="")
+        lines = difflib.unified_diff(
+            _shown(expected), _shown(actual), "asyncio", "ferrio", lineterm=""
+        )
         raise AssertionError("the loops differ:\n" + "\n".join(lines))
     return actual
 
