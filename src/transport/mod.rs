@@ -1,8 +1,9 @@
 //! Transports: each owns its socket and its buffers.
 //!
-//! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP socket: its life from
+//! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP or Unix socket: its life from
 //!   `connection_made` to `connection_lost`;
 //! - `read.rs`, `write.rs`: the way of the bytes in and out;
+//! - `sendfile.rs`: standing back while a file is sent;
 //! - `limits.rs`: the water marks of the write buffer;
 //! - `info.rs`, `address.rs`: what `get_extra_info` tells;
 //! - `listener.rs`: a listening socket, which makes stream transports.
@@ -12,5 +13,6 @@ mod info;
 mod limits;
 pub mod listener;
 pub mod read;
+mod sendfile;
 pub mod stream;
 mod write;

@@ -14,7 +14,7 @@ use pyo3::types::{PyBool, PyType};
 use super::address::Address;
 use super::limits::Limits;
 use super::write::Chunk;
-use super::{info, limits, write};
+use super::{info, limits, sendfile, write};
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
@@ -52,6 +52,9 @@ pub struct StreamTransport {
     pub(super) readable: Cell<bool>,
     /// Whether the peer has sent its last byte: reading goes on until the end is seen.
     pub(super) hung_up: Cell<bool>,
+    /// Whether a read that left room took all there was. Not so for Unix sockets: there a read stops where file
+    /// descriptors were sent along.
+    pub(super) short_read_drains: Cell<bool>,
     /// Whether the end of the stream was read.
     pub(super) ended: Cell<bool>,
     pub(super) paused: Cell<bool>,
@@ -66,6 +69,10 @@ pub struct StreamTransport {
     /// The loop's turn in which a write was last sent.
     pub(super) write_turn: Cell<u64>,
     pub(super) flush_queued: Cell<bool>,
+    /// What ends when the write buffer is empty, while a file is sent.
+    pub(super) empty_waiter: Slot,
+    /// What ends when the socket takes more of a file.
+    pub(super) room_waiter: Slot,
     pub(super) limits: Limits,
 }
 
@@ -120,7 +127,7 @@ impl Class for StreamTransport {
 }
 
 impl StreamTransport {
-    fn slots(&self) -> [&Slot; 9] {
+    fn slots(&self) -> [&Slot; 11] {
         [
             &self.event_loop,
             &self.protocol,
@@ -131,6 +138,8 @@ impl StreamTransport {
             &self.waiter,
             &self.socket,
             &self.extra,
+            &self.empty_waiter,
+            &self.room_waiter,
         ]
     }
 
@@ -149,7 +158,9 @@ impl StreamTransport {
         this.fd.set(Some(fd));
         this.event_loop.set(event_loop.to_any());
         this.context.set(context);
-        this.local.replace(Address::of_socket(fd));
+        let local = Address::of_socket(fd);
+        this.short_read_drains.set(local.as_ref().is_some_and(Address::is_internet));
+        this.local.replace(local);
         this.set_protocol(protocol)?;
         Ok(transport)
     }
@@ -239,7 +250,8 @@ impl StreamTransport {
         if readiness.wakes_writer() {
             self.full.set(false);
         }
-        let wanted = self.wants_read() || self.wants_write();
+        let room = !self.room_waiter.is_empty() && !self.full.get();
+        let wanted = self.wants_read() || self.wants_write() || room;
         wanted && !self.queued.replace(true)
     }
 
@@ -306,6 +318,9 @@ impl Ref<'_, '_, StreamTransport> {
         call::in_context(&context, || {
             if self.wants_write() {
                 write::send_waiting(self)?;
+            }
+            if self.has_awaited_room() {
+                self.tell_room()?;
             }
             if self.wants_read() {
                 super::read::read_once(self)?;
@@ -446,6 +461,7 @@ fn call_connection_lost<'py>(
         None => Ok(()),
     };
     this.close_socket(py);
+    this.tell_sendfile_lost(None)?;
     for slot in [&this.protocol, &this.receive, &this.updated, &this.event_loop, &this.context] {
         slot.clear();
     }
@@ -568,14 +584,18 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     methods.extend(write::methods());
     methods.extend(limits::methods());
     methods.extend(info::methods());
+    methods.extend(sendfile::methods());
     let mut attributes = vec![
         attribute!(StreamTransport, c"_loop", get_loop),
         attribute!(StreamTransport, c"_protocol", get_protocol),
         attribute!(StreamTransport, c"_start_tls_compatible", start_tls_compatible),
+        attribute!(StreamTransport, c"_sendfile_compatible", sendfile::compatible),
+        attribute!(StreamTransport, c"_protocol_paused", limits::protocol_paused),
     ];
     attributes.extend(info::attributes());
     build::<StreamTransport>(
-        py.import("asyncio.transports")?.getattr("Transport")?.cast()?,
+        // Not only `Transport`: asyncio's `sendfile` wants to see flow control.
+        py.import("asyncio.transports")?.getattr("_FlowControlMixin")?.cast()?,
         Definition {
             doc: Some(c"A connected TCP or Unix stream socket."),
             methods,

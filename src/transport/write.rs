@@ -90,6 +90,7 @@ fn write<'py>(
     if this.eof_written.get() {
         return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()"));
     }
+    this.check_no_sendfile("write")?;
     if data.is_empty()? {
         return none(py);
     }
@@ -129,6 +130,7 @@ fn writelines<'py>(
     if this.eof_written.get() {
         return Err(PyRuntimeError::new_err("Cannot call writelines() after write_eof()"));
     }
+    this.check_no_sendfile("writelines")?;
     let mut chunks = Vec::new();
     for data in list.try_iter()? {
         let data = data?;
@@ -203,13 +205,16 @@ pub(super) fn send_waiting(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     drop(retired);
     if let Err(error) = outcome {
         let unsent = this.outgoing.borrow_mut().drain();
-        let reported = this.fatal_error(os_error(error), WRITE_ERROR);
+        let error = os_error(error);
+        this.tell_sendfile_lost(Some(&error))?;
+        let reported = this.fatal_error(error, WRITE_ERROR);
         drop(unsent);
         return reported;
     }
     this.pause_protocol_if_full()?;
     this.resume_protocol_if_drained()?; // May write more.
     if this.outgoing.borrow().is_empty() && this.lost.get() == 0 {
+        this.tell_emptied()?;
         if this.closing.get() {
             return this.finish();
         }
