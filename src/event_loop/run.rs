@@ -38,10 +38,11 @@ impl Loop {
         let py = this.py();
         self.turn.set(self.turn.get() + 1);
         let now = clock::now();
-        if self.ready.borrow().is_empty()
-            && self.flushes.borrow().is_empty()
-            && !self.stopping.get()
-        {
+        if self.is_idle() {
+            // A signal that came since Python code last ran would not end the wait; its handler may schedule something.
+            py.check_signals()?;
+        }
+        if self.is_idle() {
             let timeout =
                 self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
             self.poll(this, timeout.map(Duration::from_nanos))?;
@@ -60,6 +61,12 @@ impl Loop {
             }
         }
         self.flush(this)
+    }
+
+    /// Whether nothing is left to do but to wait.
+    #[inline]
+    fn is_idle(&self) -> bool {
+        self.ready.borrow().is_empty() && self.flushes.borrow().is_empty() && !self.stopping.get()
     }
 
     #[inline]
