@@ -101,8 +101,10 @@ class Loop(UnixSockets, Sendfile, _ferrio.Loop, Signals, asyncio.BaseEventLoop):
     def _log_slow_callback(self, what: object, seconds: float) -> None:
         """Log a handle, or a task or transport that stood in the queue as itself, and how long it ran."""
         if isinstance(what, asyncio.Handle):
-            what = base_events._format_handle(what)  # type: ignore[attr-defined]
-        _logger.warning("Executing %s took %.3f seconds", what, seconds)
+            shown = base_events._format_handle(what)  # type: ignore[attr-defined]
+        else:
+            shown = repr(what)
+        _logger.warning("Executing %s took %.3f seconds", shown, seconds)
 
     def _start_serving(
         self,

@@ -32,6 +32,11 @@ impl Address {
         SockRef::from(&socket).peer_addr().ok().map(Address)
     }
 
+    /// Its family: `AF_INET`, …
+    pub fn family(&self) -> i32 {
+        self.0.family().into()
+    }
+
     /// Whether it is an IPv4 or IPv6 address.
     pub fn is_internet(&self) -> bool {
         self.0.is_ipv4() || self.0.is_ipv6()

@@ -1,7 +1,8 @@
 //! Transports: each owns its socket and its buffers.
 //!
-//! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP or Unix socket: its life from
-//!   `connection_made` to `connection_lost`;
+//! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP or Unix socket, from `connection_made`
+//!   on;
+//! - `close.rs`: the ways in which its life ends, and `connection_lost`;
 //! - `read.rs`, `write.rs`: the way of the bytes in and out;
 //! - `sendfile.rs`: standing back while a file is sent;
 //! - `limits.rs`: the water marks of the write buffer;
@@ -9,6 +10,7 @@
 //! - `listener.rs`: a listening socket, which makes stream transports.
 
 pub mod address;
+mod close;
 mod info;
 mod limits;
 pub mod listener;

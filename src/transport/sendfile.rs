@@ -10,7 +10,7 @@ use super::stream::{StreamTransport, none};
 use crate::ffi::{Ref, Slot};
 use crate::method0;
 use crate::task::create_future;
-use crate::task::future::AnyFuture;
+use crate::task::future::Future;
 
 const CLOSED: &str = "Connection is closed by peer";
 
@@ -48,7 +48,7 @@ impl Ref<'_, '_, StreamTransport> {
         let py = self.py();
         for waiter in [&self.empty_waiter, &self.room_waiter] {
             let Some(waiter) = waiter.take(py) else { continue };
-            let Some(future) = AnyFuture::cast(&waiter) else { continue };
+            let Some(future) = Ref::<Future>::cast(&waiter) else { continue };
             if !future.done() {
                 let exception = match error {
                     Some(error) => error.value(py).clone().into_any(),
@@ -65,7 +65,7 @@ impl Ref<'_, '_, StreamTransport> {
 fn end(this: Ref<'_, '_, StreamTransport>, waiter: &Slot) -> PyResult<()> {
     let py = this.py();
     let Some(waiter) = waiter.get(py) else { return Ok(()) };
-    match AnyFuture::cast(&waiter) {
+    match Ref::<Future>::cast(&waiter) {
         Some(future) if !future.done() => future.set_result(py.None().into_bound(py)),
         _ => Ok(()),
     }
