@@ -115,6 +115,7 @@ fn write<'py>(
     if this.eof_written.get() {
         return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()"));
     }
+    this.check_no_sendfile("write")?;
     if !data.is_truthy()? {
         return none(py);
     }
@@ -158,6 +159,7 @@ fn writelines<'py>(
     if cfg!(Py_3_12) && !list.is_truthy()? {
         return none(py);
     }
+    this.check_no_sendfile("writelines")?;
     let mut chunks = Vec::new();
     for (index, data) in list.try_iter()?.enumerate() {
         let data = data?;
@@ -283,9 +285,14 @@ fn send_waiting(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     drop(retired);
     if let Err(error) = outcome {
         let unsent = this.outgoing.borrow_mut().drain();
-        let reported = this.fatal_error(os_error(error), WRITE_ERROR);
+        let error = os_error(error);
+        this.tell_sendfile_lost(Some(&error))?;
+        let reported = this.fatal_error(error, WRITE_ERROR);
         drop(unsent);
         return reported;
+    }
+    if this.outgoing.borrow().is_empty() {
+        this.tell_emptied()?;
     }
     Ok(())
 }
