@@ -6,8 +6,10 @@
 
 use std::ptr;
 
+use pyo3::exceptions::PyStopIteration;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// The exception of `error`, with its traceback.
 pub fn into_exception(error: PyErr, py: Python<'_>) -> Bound<'_, PyAny> {
@@ -54,13 +56,28 @@ pub fn raise(exception: &Bound<'_, PyAny>) -> PyErr {
     PyErr::fetch(exception.py())
 }
 
-/// The error that raises `StopIteration(value)`.
-pub fn stop_iteration(value: Bound<'_, PyAny>) -> PyErr {
-    let py = value.py();
-    match py.get_type::<pyo3::exceptions::PyStopIteration>().call1((value,)) {
-        Ok(exception) => PyErr::from_value(exception),
-        Err(error) => error,
+/// Sets `StopIteration(value)`, with which an iterator returns a value; nothing for `None`, which says the same.
+#[inline]
+pub fn set_stop_iteration(value: &Bound<'_, PyAny>) {
+    if value.is_none() {
+        return;
     }
+    if value.is_instance_of::<PyTuple>() || is_exception(value) {
+        // Taken for the exception's arguments, or for the exception itself.
+        match value.py().get_type::<PyStopIteration>().call1((value,)) {
+            Ok(exception) => PyErr::from_value(exception).restore(value.py()),
+            Err(error) => error.restore(value.py()),
+        }
+    } else {
+        // SAFETY: both are alive.
+        unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr()) };
+    }
+}
+
+/// The error that raises `StopIteration(value)`.
+pub fn stop_iteration(value: &Bound<'_, PyAny>) -> PyErr {
+    set_stop_iteration(value);
+    PyErr::take(value.py()).unwrap_or_else(|| PyStopIteration::new_err(()))
 }
 
 /// Whether `exception` is an instance of `class`, an exception class. Never fails.

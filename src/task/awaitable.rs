@@ -17,7 +17,7 @@ use crate::{method, method0, method1, send_slots, unary_slot};
 
 /// The fields of `ferrio.FutureIter`.
 pub struct FutureIter {
-    /// Empty once the result was returned or an exception thrown in.
+    /// Empty after `close()` or `throw()`, and up to 3.13 once the result was returned.
     future: Slot,
 }
 
@@ -61,6 +61,8 @@ fn advance<'py>(this: Ref<'_, 'py, FutureIter>) -> PyResult<Sent<'py>> {
         return Ok(Sent::Returned(none(py)));
     };
     if future.done() {
+        // From 3.14 on one that is asked again answers again.
+        #[cfg(not(Py_3_14))]
         this.future.clear();
         return future.result().map(Sent::Returned);
     }
@@ -74,7 +76,7 @@ fn advance<'py>(this: Ref<'_, 'py, FutureIter>) -> PyResult<Sent<'py>> {
 fn send<'py>(this: Ref<'_, 'py, FutureIter>, _: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     match advance(this)? {
         Sent::Yielded(value) => Ok(value),
-        Sent::Returned(value) => Err(error::stop_iteration(value)),
+        Sent::Returned(value) => Err(error::stop_iteration(&value)),
     }
 }
 
