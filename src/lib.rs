@@ -9,7 +9,7 @@ mod task;
 mod transport;
 
 /// The native half of the package `ferrio`.
-#[pymodule]
+#[pymodule(gil_used = true)]
 mod _ferrio {
     use pyo3::prelude::*;
 

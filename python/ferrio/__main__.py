@@ -9,7 +9,7 @@ import runpy
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from importlib.machinery import BuiltinImporter, SourceFileLoader
+from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from types import ModuleType, TracebackType
 from typing import Any, NoReturn
 
@@ -88,19 +88,21 @@ def run_code(code: str, arguments: list[str]) -> None:
 def run_script(path: str, arguments: list[str]) -> None:
     """Run a file, or a folder or archive with a `__main__.py`, as `python path` does."""
     sys.argv = [path, *arguments]
+    # As it was given, behind the working folder: Python leaves the dots in it.
+    file = os.path.join(os.getcwd(), path)
     if pkgutil.get_importer(path) is not None:
         if sys.flags.safe_path:
-            sys.path.insert(0, path)
+            sys.path.insert(0, file)
         else:
-            set_first_path(path)
+            set_first_path(file)
         new_main()
         run(runpy._run_module_as_main, "__main__", False)  # type: ignore[attr-defined]
         return
-    file = os.path.abspath(path)
     try:
         with io.open_code(file) as stream:
             code = pkgutil.read_code(stream)
-            source = b"" if code else stream.read()
+            stream.seek(0)
+            source = stream.read()
     except OSError as error:
         message = f"can't open file {file!r}: [Errno {error.errno}] {error.strerror}"
         sys.stderr.write(f"{sys.orig_argv[0]}: {message}\n")
@@ -108,7 +110,8 @@ def run_script(path: str, arguments: list[str]) -> None:
     set_first_path(os.path.dirname(os.path.realpath(path)))
     program = new_main()
     program.__file__ = file
-    program.__loader__ = SourceFileLoader("__main__", file)
+    loader = SourcelessFileLoader if code else SourceFileLoader
+    program.__loader__ = loader("__main__", file)
     if sys.version_info < (3, 15):
         program.__cached__ = None
     if code:
@@ -122,6 +125,8 @@ def new_main() -> ModuleType:
     set_policy()
     program = sys.modules["__main__"] = ModuleType("__main__")
     program.__builtins__ = builtins  # type: ignore[attr-defined]
+    if sys.version_info < (3, 14):
+        program.__annotations__ = {}
     return program
 
 

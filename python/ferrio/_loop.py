@@ -9,19 +9,18 @@ import asyncio
 import functools
 import logging
 import socket
+import ssl
 import sys
 import threading
 from asyncio import base_events
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _ferrio
+from . import _ferrio, _tls
 from ._signals import Signals
 
 _logger = logging.getLogger("asyncio")
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:
@@ -37,20 +36,6 @@ def _not_yet(name: str) -> Any:
     method.__qualname__ = f"Loop.{name}"
     method.__doc__ = f"Not yet: raise NotImplementedError with the name `{name}`."
     return method
-
-
-def _without_tls(method: _Method) -> _Method:
-    """`method`, refusing an SSLContext before a socket is made and before a protocol is."""
-
-    @functools.wraps(method)
-    async def checked(self: "Loop", *args: Any, ssl: Any = None, **kwargs: Any) -> Any:
-        # A server refuses True by itself: it can't choose a certificate.
-        if ssl and not (ssl is True and method.__name__ == "create_server"):
-            raise NotImplementedError(f"{method.__name__}(ssl=...)")
-        return await method(self, *args, ssl=ssl, **kwargs)
-
-    checked.__qualname__ = f"Loop.{method.__name__}"
-    return checked  # type: ignore[return-value]
 
 
 class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
@@ -113,17 +98,16 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
     def _log_slow_callback(self, what: object, seconds: float) -> None:
         """Log a handle, or a task or transport that stood in the queue as itself, and how long it ran."""
         if isinstance(what, asyncio.Handle):
-            what = base_events._format_handle(what)  # type: ignore[attr-defined]
-        _logger.warning("Executing %s took %.3f seconds", what, seconds)
-
-    create_connection = _without_tls(asyncio.BaseEventLoop.create_connection)
-    create_server = _without_tls(asyncio.BaseEventLoop.create_server)
+            shown = base_events._format_handle(what)  # type: ignore[attr-defined]
+        else:
+            shown = repr(what)
+        _logger.warning("Executing %s took %.3f seconds", shown, seconds)
 
     def _start_serving(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         sock: socket.socket,
-        sslcontext: None = None,
+        sslcontext: ssl.SSLContext | None = None,
         server: asyncio.Server | None = None,
         backlog: int = 100,
         ssl_handshake_timeout: float | None = None,
@@ -131,7 +115,12 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> None:
         """Accept connections: what `asyncio.Server` calls, from Python 3.15 on with the context of its making."""
+        if sslcontext is not None:
+            timeouts = ssl_handshake_timeout, ssl_shutdown_timeout
+            protocol_factory = _tls.server_factory(self, protocol_factory, sslcontext, *timeouts)
         self._listen(protocol_factory, sock, server, backlog, context)
+
+    _make_ssl_transport = _tls.make_transport
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect a non-blocking socket to an address.
@@ -168,22 +157,13 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
         if error:
             raise OSError(error, f"Connect call failed {address}")
 
-    connect_accepted_socket = _not_yet("connect_accepted_socket")
     connect_read_pipe = _not_yet("connect_read_pipe")
     connect_write_pipe = _not_yet("connect_write_pipe")
     create_datagram_endpoint = _not_yet("create_datagram_endpoint")
     create_unix_connection = _not_yet("create_unix_connection")
     create_unix_server = _not_yet("create_unix_server")
     sendfile = _not_yet("sendfile")
-    sock_accept = _not_yet("sock_accept")
-    sock_recv = _not_yet("sock_recv")
-    sock_recv_into = _not_yet("sock_recv_into")
-    sock_recvfrom = _not_yet("sock_recvfrom")
-    sock_recvfrom_into = _not_yet("sock_recvfrom_into")
-    sock_sendall = _not_yet("sock_sendall")
     sock_sendfile = _not_yet("sock_sendfile")
-    sock_sendto = _not_yet("sock_sendto")
-    start_tls = _not_yet("start_tls")
     subprocess_exec = _not_yet("subprocess_exec")
     subprocess_shell = _not_yet("subprocess_shell")
 

@@ -6,6 +6,8 @@
 //! - `ready.rs`, `run.rs`: the queue of what runs next, and the turn that runs it;
 //! - `schedule.rs`, `handle.rs`: `call_soon`, `call_later`, `call_at`, and what they return;
 //! - `readers.rs`: file descriptors that are watched, by `add_reader` or by a transport;
+//! - `sockets.rs`, `socket_call.rs`, `readiness.rs`: `sock_recv` and its like, the coroutines that they return, and
+//!   what is remembered of their sockets;
 //! - `servers.rs`, `connections.rs`: sockets that become transports;
 //! - `debug.rs`: what messages need.
 
@@ -15,7 +17,7 @@ use std::ffi::CStr;
 use std::time::Duration;
 
 use ferrio_reactor::{Pace, Poller, Registry, TimerKey, TimerQueue, Waker};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
@@ -29,10 +31,13 @@ mod connections;
 mod debug;
 pub mod handle;
 pub mod readers;
+mod readiness;
 pub mod ready;
 mod run;
 mod schedule;
 mod servers;
+mod socket_call;
+mod sockets;
 
 use handle::TimerHandle;
 use readers::Source;
@@ -118,10 +123,15 @@ impl Loop {
         self.debug.get()
     }
 
-    /// The number of this turn.
+    /// Whether the loop was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// The number of this turn; `None` while the loop doesn't run.
     #[inline]
-    pub fn turn(&self) -> u64 {
-        self.turn.get()
+    pub fn turn(&self) -> Option<u64> {
+        (self.thread.get() != 0).then_some(self.turn.get())
     }
 
     /// Raises `RuntimeError` when the loop is closed and, in debug mode, when another thread than the loop's calls:
@@ -186,6 +196,11 @@ impl Loop {
         let flushes = self.flushes.take();
         drop((ready, timers, sources, flushes));
     }
+}
+
+/// Whether `error` is one that ends the loop's run: `KeyboardInterrupt` or `SystemExit`.
+pub fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py)
 }
 
 /// The identifier of this thread, as `threading.get_ident()` returns it.
@@ -302,6 +317,7 @@ fn set_task_factory(this: Ref<'_, '_, Loop>, value: Option<&Bound<'_, PyAny>>) -
 /// Builds the class. Raises what `PyType_FromSpecWithBases` raises.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     handle::define(py)?;
+    socket_call::define(py)?;
     let mut methods = vec![
         method0!(Loop, c"_close", close, c"Close the poller and drop what is scheduled."),
         method0!(Loop, c"stop", stop, c"Stop the loop at the end of this turn."),
@@ -312,6 +328,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     ];
     methods.extend(schedule::methods());
     methods.extend(readers::methods());
+    methods.extend(sockets::methods());
     methods.extend(connections::methods());
     methods.extend(servers::methods());
     build::<Loop>(

@@ -2,10 +2,9 @@
 
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyDeprecationWarning, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi as capi;
 use pyo3::prelude::*;
-use pyo3::types::PyTraceback;
 
 use super::future::Future;
 use super::none;
@@ -76,46 +75,12 @@ fn advance<'py>(this: Ref<'_, 'py, FutureIter>) -> PyResult<Sent<'py>> {
 fn send<'py>(this: Ref<'_, 'py, FutureIter>, _: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     match advance(this)? {
         Sent::Yielded(value) => Ok(value),
-        Sent::Returned(value) => Err(error::stop_iteration(&value)),
+        Sent::Returned(value) => Err(error::stop_iteration(value)),
     }
 }
 
 fn throw<'py>(this: Ref<'_, 'py, FutureIter>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-    let py = this.py();
-    let count = args.len();
-    if !(1..=3).contains(&count) {
-        let (bound, limit) = if count == 0 { ("least", 1) } else { ("most", 3) };
-        let plural = if limit == 1 { "" } else { "s" };
-        return Err(PyTypeError::new_err(format!(
-            "throw expected at {bound} {limit} argument{plural}, got {count}"
-        )));
-    }
-    if cfg!(Py_3_12) && count > 1 {
-        let message = c"the (type, exc, tb) signature of throw() is deprecated, \
-                        use the single-arg signature instead.";
-        PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), message, 1)?;
-    }
-    let given = |index| args.get(index).filter(|arg| !arg.is_none()).map(|arg| arg.to_owned());
-    let (Some(kind), value, mut traceback) = (args.get(0), given(1), given(2)) else {
-        return Err(PyTypeError::new_err("throw expected at least 1 argument, got 0"));
-    };
-    if traceback.as_ref().is_some_and(|traceback| !traceback.is_instance_of::<PyTraceback>()) {
-        return Err(PyTypeError::new_err("throw() third argument must be a traceback"));
-    }
-    let (class, value) = if error::is_exception_class(&kind) {
-        (kind.to_owned(), value)
-    } else if error::is_exception(&kind) {
-        if value.is_some() {
-            return Err(PyTypeError::new_err("instance exception may not have a separate value"));
-        }
-        traceback = traceback.or_else(|| error::traceback(&kind));
-        (kind.get_type().into_any(), Some(kind.to_owned()))
-    } else {
-        return Err(PyTypeError::new_err(
-            "exceptions must be classes deriving BaseException or instances of such a class",
-        ));
-    };
-    let thrown = error::thrown(class, value, traceback);
+    let thrown = error::thrown_by(args)?;
     this.future.clear();
     Err(thrown)
 }

@@ -52,6 +52,12 @@ pub struct Future {
 }
 
 impl Future {
+    /// Notes that the future is about to be yielded to the task that awaits it.
+    #[inline]
+    pub fn block(&self) {
+        self.blocking.set(true);
+    }
+
     /// Whether it is done, in one way or the other.
     #[inline]
     pub fn done(&self) -> bool {

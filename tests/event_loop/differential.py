@@ -17,7 +17,9 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 # What may differ: the names of classes, and numbers that the system gives.
 _CLASSES = {
     r"_UnixSelectorEventLoop|SelectorEventLoop": "Loop",
-    r"_SelectorSocketTransport|ferrio\.StreamTransport": "Transport",
+    r"_SelectorSocketTransport|(?:ferrio\.)?StreamTransport": "Transport",
+    # A callback's arguments are shown shortened.
+    r"<(?:ferrio\.Strea|_SelectorSoc)\.\.\.": "<Transport...",
     r"_asyncio\.|asyncio\.(?:events\.|futures\.|tasks\.)?|ferrio\.(?:_\w+\.)?": "",
 }
 _NUMBERS = {
