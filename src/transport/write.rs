@@ -16,7 +16,7 @@ use super::stream::{StreamTransport, none};
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
 use crate::ffi::{Ref, Slot, Traversal, Visit, call};
-use crate::{method0, method1};
+use crate::{method_named1, method0};
 
 /// What is gathered during a turn is sent early beyond this many bytes: waiting longer saves no system call.
 const GATHER_LIMIT: usize = 64 * 1024;
@@ -407,13 +407,20 @@ fn can_write_eof<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py
 
 pub(super) fn methods() -> Vec<capi::PyMethodDef> {
     vec![
-        method1!(
+        method_named1!(
             StreamTransport,
-            c"write",
+            "write",
+            "data",
             write,
             c"Send bytes, now or as soon as the socket takes them."
         ),
-        method1!(StreamTransport, c"writelines", writelines, c"Send an iterable of bytes."),
+        method_named1!(
+            StreamTransport,
+            "writelines",
+            "list_of_data",
+            writelines,
+            c"Send an iterable of bytes."
+        ),
         method0!(
             StreamTransport,
             c"write_eof",
