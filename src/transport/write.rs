@@ -151,15 +151,15 @@ fn writelines<'py>(
     list: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
+    let name = if cfg!(Py_3_12) { "writelines" } else { "write" };
     if this.eof_written.get() {
-        let name = if cfg!(Py_3_12) { "writelines" } else { "write" };
         let message = format!("Cannot call {name}() after write_eof()");
         return Err(PyRuntimeError::new_err(message));
     }
+    this.check_no_sendfile(name)?;
     if cfg!(Py_3_12) && !list.is_truthy()? {
         return none(py);
     }
-    this.check_no_sendfile("writelines")?;
     let mut chunks = Vec::new();
     for (index, data) in list.try_iter()?.enumerate() {
         let data = data?;
