@@ -17,6 +17,7 @@ use crate::ffi::call::Sent;
 use crate::ffi::{
     Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, error,
 };
+use crate::stdlib::stdlib;
 use crate::task::create_future;
 use crate::task::future::cast_exact;
 use crate::{attribute, method, method0, method1, send_slots, unary_slot};
@@ -88,9 +89,7 @@ impl Class for SocketCall {
             return;
         }
         let py = this.py();
-        let warned = py.import("warnings").and_then(|warnings| {
-            warnings.call_method1("_warn_unawaited_coroutine", (this.as_any(),))
-        });
+        let warned = stdlib(py).warn_unawaited_coroutine.bind(py).call1((this.as_any(),));
         if let Err(error) = warned {
             error.write_unraisable(py, Some(this.as_any()));
         }

@@ -95,8 +95,8 @@ fn set_log_destroy_pending(
     this: Ref<'_, '_, Task>,
     value: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    let value = given(value)?.is_truthy()?;
-    this.log_destroy_pending.set(value);
+    let value = given(this.as_any(), value, "_log_destroy_pending")?;
+    this.log_destroy_pending.set(value.is_truthy()?);
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
 use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
+use crate::stdlib::stdlib;
 use crate::{attribute, method0, method1, unary_slot};
 
 /// The fields of `ferrio.StreamTransport`.
@@ -121,11 +122,13 @@ impl Class for StreamTransport {
         }
         let py = this.py();
         let warned = this.as_any().repr().and_then(|repr| {
-            let warn = py.import("warnings")?.getattr("warn")?;
             let keywords = pyo3::types::PyDict::new(py);
             keywords.set_item("source", this.as_any())?;
             let message = format!("unclosed transport {repr}");
-            warn.call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
+            stdlib(py)
+                .warn
+                .bind(py)
+                .call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
         });
         if let Err(error) = warned {
             error.write_unraisable(py, Some(this.as_any()));

@@ -112,9 +112,7 @@ fn write<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     check_type(data)?;
-    if this.eof_written.get() {
-        return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()"));
-    }
+    check_eof(this, "write")?;
     this.check_no_sendfile("write")?;
     if !data.is_truthy()? {
         return none(py);
@@ -151,22 +149,19 @@ fn writelines<'py>(
     list: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    let name = if cfg!(Py_3_12) { "writelines" } else { "write" };
-    if this.eof_written.get() {
-        let message = format!("Cannot call {name}() after write_eof()");
-        return Err(PyRuntimeError::new_err(message));
-    }
-    this.check_no_sendfile(name)?;
-    if cfg!(Py_3_12) && !list.is_truthy()? {
-        return none(py);
-    }
-    let mut chunks = Vec::new();
-    for (index, data) in list.try_iter()?.enumerate() {
-        let data = data?;
-        let given = Given::of(&data).map_err(|error| refused(&data, index, error))?;
-        if !given.as_slice().is_empty() {
-            chunks.push(given.into_chunk());
+    // Before 3.12 it was `write(b"".join(list))`.
+    let joins = cfg!(not(Py_3_12));
+    if !joins {
+        check_eof(this, "writelines")?;
+        this.check_no_sendfile("writelines")?;
+        if !list.is_truthy()? {
+            return none(py);
         }
+    }
+    let chunks = chunks(list)?;
+    if joins {
+        check_eof(this, "write")?;
+        this.check_no_sendfile("write")?;
     }
     if chunks.is_empty() {
         return none(py);
@@ -185,6 +180,30 @@ fn writelines<'py>(
     }
     gathered(this)?;
     none(py)
+}
+
+fn check_eof(this: Ref<'_, '_, StreamTransport>, method: &str) -> PyResult<()> {
+    if this.eof_written.get() {
+        let message = format!("Cannot call {method}() after write_eof()");
+        return Err(PyRuntimeError::new_err(message));
+    }
+    Ok(())
+}
+
+/// The bytes of `list`, without the empty ones.
+fn chunks(list: &Bound<'_, PyAny>) -> PyResult<Vec<Chunk>> {
+    let items = list.try_iter().map_err(|error| {
+        if cfg!(Py_3_12) { error } else { PyTypeError::new_err("can only join an iterable") }
+    })?;
+    let mut chunks = Vec::new();
+    for (index, data) in items.enumerate() {
+        let data = data?;
+        let given = Given::of(&data).map_err(|error| refused(&data, index, error))?;
+        if !given.as_slice().is_empty() {
+            chunks.push(given.into_chunk());
+        }
+    }
+    Ok(chunks)
 }
 
 /// The error for an item of `writelines` that isn't bytes, as this interpreter's asyncio has it.

@@ -494,7 +494,7 @@ def servers() -> list[Row]:
         _server("on a datagram socket", sock=lambda: socket.socket(type=socket.SOCK_DGRAM)),
         _server("on a closed socket", sock=_closed_socket),
         Row("create_server on a port in use", _port_in_use),
-        Row("create_server", _server_outside, "closed"),
+        Row("create_server on a closed loop", _on_closed("create_server")),
         Row("start_serving of a closed server", _served("start_serving")),
         Row("serve_forever of a closed server", _served("serve_forever")),
         Row("serve_forever twice", _serve_twice),
@@ -526,12 +526,13 @@ async def _port_in_use(loop: Any) -> None:
         await loop.create_server(asyncio.Protocol, *taken.getsockname())
 
 
-def _server_outside(loop: Any) -> Any:
-    coro = loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-    try:
-        return coro.send(None)
-    finally:
-        coro.close()
+def _on_closed(method: str) -> Callable[[Any], Any]:
+    async def call(loop: Any) -> None:
+        other = type(loop)()
+        other.close()
+        await getattr(other, method)(asyncio.Protocol, *_free_address())
+
+    return call
 
 
 def _served(method: str) -> Callable[[Any], Any]:
@@ -585,6 +586,7 @@ def connections() -> list[Row]:
             "from a name that does not resolve", address=True, local_addr=("name.invalid", 0)
         ),
         Row("create_connection to several ports without a listener", _several),
+        Row("create_connection on a closed loop", _on_closed("create_connection")),
         Row("create_connection on a transport's socket", _connect_twice, since=(3, 12)),
         Row("create_connection with a factory that raises", _factory_raises),
         Row("create_connection with a factory of None", _factory_of_none),
@@ -848,7 +850,7 @@ def test_the_names_of_the_rows_are_all_different() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:There is no current event loop")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_ferrio_answers_bad_input_as_asyncio_does(row: Row) -> None:
     asyncio_s, ferrio_s = (
         trial(make_loop, row.where, row.call, row.debug) for make_loop in LOOPS.values()
