@@ -153,14 +153,15 @@ fn writelines<'py>(
     let joins = cfg!(not(Py_3_12));
     if !joins {
         check_eof(this, "writelines")?;
+        this.check_no_sendfile("writelines")?;
         if !list.is_truthy()? {
             return none(py);
         }
     }
-    this.check_no_sendfile("writelines")?;
     let chunks = chunks(list)?;
     if joins {
         check_eof(this, "write")?;
+        this.check_no_sendfile("write")?;
     }
     if chunks.is_empty() {
         return none(py);
