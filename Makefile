@@ -31,7 +31,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/$(KEY)
 CARGO := CARGO_TARGET_DIR=$(TARGET) PYO3_PYTHON=$(BIN)/python cargo
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Folders too: theirs is the time stamp that changes when a file is deleted.
-SOURCES := $(shell find Cargo.toml Cargo.lock pyproject.toml src crates python \
+SOURCES := $(shell find build.rs Cargo.toml Cargo.lock pyproject.toml src crates python \
 	-not -name '*.so' -not -name __pycache__ -not -name '*.pyc')
 PYTHON_SOURCES := $(wildcard python tests examples benches tools)
 
@@ -49,7 +49,7 @@ $(VENV)/.created:
 
 $(VENV)/.packages-%: requirements/%.txt $(wildcard requirements/*.txt) $(VENV)/.created
 	@echo "==> $(VENV): packages of $<"
-	@$(PIP) install --requirement $<
+	@$(PIP) install --requirement $< | sed '/^Requirement already satisfied/d'
 	@touch $@
 
 # One build is installed at a time: the stamp of another profile goes with it.
@@ -58,7 +58,7 @@ $(VENV)/.ferrio-%: $(SOURCES) $(VENV)/.packages-build
 	@rm -rf $(TARGET)/wheels $(VENV)/.ferrio-*
 	@CARGO_TARGET_DIR=$(TARGET) $(BIN)/maturin build --profile $* --locked --auditwheel skip \
 		--interpreter $(BIN)/python --out $(TARGET)/wheels
-	@$(PIP) install --force-reinstall --no-deps $(TARGET)/wheels/*.whl
+	@$(PIP) --quiet install --force-reinstall --no-deps $(TARGET)/wheels/*.whl
 	@touch $@
 
 .PHONY: build
@@ -77,9 +77,15 @@ test: test-python test-reactor ## test ferrio on the interpreter at hand
 	@echo "==> tested: ferrio on CPython $(KEY) (pytest, CPython's own tests) and the reactor"
 
 .PHONY: test-python
-test-python: $(VENV)/.ferrio-$(PROFILE) $(VENV)/.packages-test
+test-python: pytest conformance
+
+.PHONY: pytest
+pytest: $(VENV)/.ferrio-$(PROFILE) $(VENV)/.packages-test
 	@$(BIN)/python tools/about.py "profile $(PROFILE)"
 	@$(BIN)/python -m pytest
+
+.PHONY: conformance
+conformance: $(VENV)/.ferrio-$(PROFILE) $(VENV)/.packages-test
 	@$(BIN)/python -m tests.conformance
 
 .PHONY: test-reactor
@@ -94,7 +100,7 @@ test-reactor:
 
 .PHONY: test-all
 test-all: ## test ferrio on every interpreter that `make interpreters` lists
-	@$(PYTHON) tools/interpreters.py each $(MAKE) --no-print-directory test-python
+	@$(PYTHON) tools/interpreters.py each $(MAKE) --keep-going --no-print-directory test-python
 	@$(MAKE) --no-print-directory test-reactor
 
 .PHONY: interpreters
@@ -107,22 +113,35 @@ sid-root: ## as root: make the Debian sid root that holds CPython 3.14 and 3.15
 
 # --- check
 
-.PHONY: check
-check: check-rust check-python ## formatting, lints, types, stubs, links
+CHECKS := check-format check-clippy check-rustdoc check-lint check-types check-stubs check-scripts \
+	check-links
 
-.PHONY: check-rust
-check-rust: $(VENV)/.created
+.PHONY: check $(CHECKS)
+check: $(CHECKS) ## formatting, lints, types, stubs, links; `make -k check` stops at none
+
+check-format: $(VENV)/.packages-check
 	cargo fmt --all --check
+	$(BIN)/ruff format --check
+
+check-clippy: $(VENV)/.created
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+check-rustdoc: $(VENV)/.created
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 
-.PHONY: check-python
-check-python: $(VENV)/.ferrio-$(PROFILE) $(VENV)/.packages-check
-	$(BIN)/ruff format --check
+check-lint: $(VENV)/.packages-check
 	$(BIN)/ruff check
+
+check-types: $(VENV)/.ferrio-$(PROFILE) $(VENV)/.packages-check
 	$(BIN)/python -m mypy
-	$(BIN)/python -m mypy.stubtest ferrio
+
+check-stubs: $(VENV)/.ferrio-$(PROFILE) $(VENV)/.packages-check
+	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml ferrio
+
+check-scripts: $(VENV)/.packages-check
 	$(BIN)/shellcheck .ci/run .ci/install tools/sid-root
+
+check-links: $(VENV)/.created
 	$(BIN)/python tools/links.py
 
 .PHONY: fmt

@@ -9,7 +9,7 @@ mod task;
 mod transport;
 
 /// The native half of the package `ferrio`.
-#[pymodule]
+#[pymodule(gil_used = true)]
 mod _ferrio {
     use pyo3::prelude::*;
 
@@ -21,6 +21,7 @@ mod _ferrio {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         stdlib::load(py)?;
         task::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;

@@ -6,44 +6,58 @@ loops: these coroutines are genuine ones, behave as those of the interpreter tha
 """
 
 import asyncio
+import functools
 import logging
 import socket
+import ssl
 import sys
 import threading
 from asyncio import base_events
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _ferrio
+from . import _ferrio, _tls
+from ._sendfile import Sendfile
 from ._signals import Signals
+from ._unix import UnixSockets
 
 _logger = logging.getLogger("asyncio")
 
-# The address families whose addresses are names to resolve.
-_RESOLVED_FAMILIES = {socket.AF_INET, socket.AF_INET6}
 
-
-def _wake(waiter):
+def _wake(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
 
 
-def _not_yet(name):
-    def method(self, *args, **kwargs):
+def _not_yet(name: str) -> Any:
+    @functools.wraps(getattr(asyncio.BaseEventLoop, name))
+    async def method(self: "Loop", *args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(name)
 
-    method.__name__ = name
     method.__qualname__ = f"Loop.{name}"
     method.__doc__ = f"Not yet: raise NotImplementedError with the name `{name}`."
     return method
 
 
-class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
+class Loop(UnixSockets, Sendfile, _ferrio.Loop, Signals, asyncio.BaseEventLoop):
     """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there."""
 
-    def __init__(self):
-        _ferrio.Loop.__init__(self)
-        asyncio.BaseEventLoop.__init__(self)
+    if TYPE_CHECKING:
+        # What is used of asyncio.BaseEventLoop beyond its documented face.
+        def _check_running(self) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+        def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
+        def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
+        async def _ensure_resolved(self, address: Any, **kwargs: Any) -> list[Any]: ...
 
-    def run_forever(self):
+    def __init__(self) -> None:
+        # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
+        asyncio.BaseEventLoop.__init__(self)
+        UnixSockets.__init__(self)
+        _ferrio.Loop.__init__(self)
+
+    def run_forever(self) -> None:
         """Run until `stop()` is called.
 
         Raises RuntimeError when the loop is closed or running, or another loop runs in this thread, and what a
@@ -67,33 +81,60 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
 
-    def close(self):
+    def close(self) -> None:
         """Close the loop: drop what is scheduled, stop the default executor without waiting for it.
 
-        Raises RuntimeError when the loop is running. Closing twice is fine.
+        Raises RuntimeError when the loop is running, and ValueError, with the loop closed, when signals are handled
+        and this is not the main thread. Closing twice is fine.
         """
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        self._close_signals()
         asyncio.BaseEventLoop.close(self)
         self._close()
+        self._close_signals()
 
     # A task factory is called as this interpreter's asyncio calls it.
     _create_task_by_factory = asyncio.BaseEventLoop.create_task
 
-    def _log_slow_callback(self, handle, seconds):
-        _logger.warning("Executing %s took %.3f seconds", base_events._format_handle(handle), seconds)
+    def _log_slow_callback(self, what: object, seconds: float) -> None:
+        """Log a handle, or a task or transport that stood in the queue as itself, and how long it ran."""
+        if isinstance(what, asyncio.Handle):
+            shown = base_events._format_handle(what)  # type: ignore[attr-defined]
+        else:
+            shown = repr(what)
+        _logger.warning("Executing %s took %.3f seconds", shown, seconds)
 
-    async def sock_connect(self, sock, address):
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: ssl.SSLContext | None = None,
+        server: asyncio.Server | None = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        context: Context | None = None,
+    ) -> None:
+        """Accept connections: what `asyncio.Server` calls, from Python 3.15 on with the context of its making."""
+        if sslcontext is not None:
+            timeouts = ssl_handshake_timeout, ssl_shutdown_timeout
+            protocol_factory = _tls.server_factory(self, protocol_factory, sslcontext, *timeouts)
+        self._listen(protocol_factory, sock, server, backlog, context)
+
+    _make_ssl_transport = _tls.make_transport
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect a non-blocking socket to an address.
 
-        Raises ValueError in debug mode for a blocking socket, and the OSError of the connection.
+        Raises TypeError for an SSLSocket, ValueError in debug mode for a blocking socket, and the OSError of the
+        name's resolution or of the connection.
         """
+        base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
-        if sock.family in _RESOLVED_FAMILIES:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
             resolved = await self._ensure_resolved(
                 address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
             )
@@ -103,45 +144,29 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
         except (BlockingIOError, InterruptedError):
             await self._connected(sock, address)
 
-    async def _connected(self, sock, address):
+    async def _connected(self, sock: socket.socket, address: Any) -> None:
         """Wait until a connection that was begun is made or refused."""
         fd = sock.fileno()
         self._ensure_fd_no_transport(fd)
         waiter = self.create_future()
-        self._add_writer(fd, _wake, waiter)
+        handle = self._add_writer(fd, _wake, waiter)
         try:
             await waiter
         finally:
-            self._remove_writer(fd)
+            # Cancelled, it is another's: the descriptor has got a new writer meanwhile.
+            if not handle.cancelled():
+                self._remove_writer(fd)
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, f"Connect call failed {address}")
 
-    def _start_serving(
-        self, protocol_factory, sock, sslcontext=None, server=None, backlog=100, *_, **__
-    ):
-        if sslcontext is not None:
-            raise NotImplementedError("create_server(ssl=...)")
-        self._listen(protocol_factory, sock, server, backlog)
-
-    def _make_ssl_transport(self, *args, **kwargs):
-        raise NotImplementedError("create_connection(ssl=...)")
-
-    connect_accepted_socket = _not_yet("connect_accepted_socket")
     connect_read_pipe = _not_yet("connect_read_pipe")
     connect_write_pipe = _not_yet("connect_write_pipe")
     create_datagram_endpoint = _not_yet("create_datagram_endpoint")
-    create_unix_connection = _not_yet("create_unix_connection")
-    create_unix_server = _not_yet("create_unix_server")
-    sendfile = _not_yet("sendfile")
-    sock_accept = _not_yet("sock_accept")
-    sock_recv = _not_yet("sock_recv")
-    sock_recv_into = _not_yet("sock_recv_into")
-    sock_recvfrom = _not_yet("sock_recvfrom")
-    sock_recvfrom_into = _not_yet("sock_recvfrom_into")
-    sock_sendall = _not_yet("sock_sendall")
-    sock_sendfile = _not_yet("sock_sendfile")
-    sock_sendto = _not_yet("sock_sendto")
-    start_tls = _not_yet("start_tls")
     subprocess_exec = _not_yet("subprocess_exec")
     subprocess_shell = _not_yet("subprocess_shell")
+
+
+def new_event_loop() -> Loop:
+    """Return a new event loop of ferrio."""
+    return Loop()

@@ -15,9 +15,9 @@ fn make_socket_transport<'py>(
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    let [socket, protocol, waiter, extra, server] = args.parse(&Signature {
+    let [socket, protocol, waiter, extra, server, context] = args.parse(&Signature {
         name: "_make_socket_transport",
-        parameters: ["sock", "protocol", "waiter", "extra", "server"],
+        parameters: ["sock", "protocol", "waiter", "extra", "server", "context"],
         positional: 3,
         required: 2,
     })?;
@@ -27,7 +27,8 @@ fn make_socket_transport<'py>(
     };
     let fd = descriptor(&socket)?;
     this.as_any().call_method1("_ensure_fd_no_transport", (socket,))?;
-    let transport = StreamTransport::create(this, &protocol)?;
+    let context = super::context_or_copy(py, context)?;
+    let transport = StreamTransport::create(this, &protocol, context)?;
     let stream = transport.get(py);
     stream.adopt(&socket, fd, given(extra))?;
     StreamTransport::belongs_to(stream, given(server).as_ref(), given(waiter).as_ref())?;
@@ -40,6 +41,6 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
         Loop,
         c"_make_socket_transport",
         make_socket_transport,
-        c"_make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None)\n\nReturn a new stream transport."
+        c"_make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None)\n\nReturn a new stream transport."
     )]
 }

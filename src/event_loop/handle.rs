@@ -102,10 +102,21 @@ impl Callback {
         let (Some(callable), Some(context)) = (self.callable.get(py), self.context.get(py)) else {
             return Ok(());
         };
-        match call::in_context(&context, || self.call(&callable)) {
-            Ok(_) => Ok(()),
-            Err(error) => self.failed(handle, error),
-        }
+        let outcome = if call::is_context(&context) {
+            call::in_context(&context, || self.call(&callable)).map(drop)
+        } else {
+            self.run_in_other(&context, callable)
+        };
+        outcome.or_else(|error| self.failed(handle, error))
+    }
+
+    /// Runs the callback by the `run` method of what somebody gave for a context: asyncio asks for no more.
+    #[cold]
+    fn run_in_other(&self, context: &Bound<'_, PyAny>, callable: Bound<'_, PyAny>) -> PyResult<()> {
+        let py = context.py();
+        let arguments = self.arguments(py)?;
+        let arguments = PyTuple::new(py, [callable])?.add(arguments)?;
+        context.getattr(intern!(py, "run"))?.call1(arguments.cast::<PyTuple>()?).map(drop)
     }
 
     #[cold]

@@ -6,6 +6,8 @@
 //! - `ready.rs`, `run.rs`: the queue of what runs next, and the turn that runs it;
 //! - `schedule.rs`, `handle.rs`: `call_soon`, `call_later`, `call_at`, and what they return;
 //! - `readers.rs`: file descriptors that are watched, by `add_reader` or by a transport;
+//! - `sockets.rs`, `socket_call.rs`, `readiness.rs`: `sock_recv` and its like, the coroutines that they return, and
+//!   what is remembered of their sockets;
 //! - `servers.rs`, `connections.rs`: sockets that become transports;
 //! - `debug.rs`: what messages need.
 
@@ -19,7 +21,9 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
-use crate::ffi::{Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build};
+use crate::ffi::{
+    Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call,
+};
 use crate::transport::stream::StreamTransport;
 use crate::{attribute, init_slot, method0};
 
@@ -27,10 +31,13 @@ mod connections;
 mod debug;
 pub mod handle;
 pub mod readers;
+mod readiness;
 pub mod ready;
 mod run;
 mod schedule;
 mod servers;
+mod socket_call;
+mod sockets;
 
 use handle::TimerHandle;
 use readers::Source;
@@ -165,7 +172,7 @@ impl Loop {
         if self.asleep.get()
             && let Some(io) = self.io.borrow().as_ref()
         {
-            io.waker.wake()?;
+            io.waker.wake().map_err(readers::os_error)?;
         }
         Ok(())
     }
@@ -203,7 +210,7 @@ fn current_thread() -> u64 {
 }
 
 fn init(this: Ref<'_, '_, Loop>, _: &Args<'_, '_>) -> PyResult<()> {
-    let poller = Poller::new()?;
+    let poller = Poller::new().map_err(readers::os_error)?;
     let io = Io {
         registry: poller.registry().clone(),
         waker: poller.waker(),
@@ -233,6 +240,17 @@ fn none<'py, T: Class>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
 
 fn boolean(py: Python<'_>, value: bool) -> PyResult<Bound<'_, PyAny>> {
     Ok(PyBool::new(py, value).to_owned().into_any())
+}
+
+/// The `contextvars.Context` given, or else a copy of the current one.
+fn context_or_copy<'py>(
+    py: Python<'py>,
+    given: Option<pyo3::Borrowed<'_, 'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match given.filter(|context| !context.is_none()) {
+        Some(context) => Ok(context.to_owned()),
+        None => call::copy_context(py),
+    }
 }
 
 fn truth(value: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
@@ -299,6 +317,7 @@ fn set_task_factory(this: Ref<'_, '_, Loop>, value: Option<&Bound<'_, PyAny>>) -
 /// Builds the class. Raises what `PyType_FromSpecWithBases` raises.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     handle::define(py)?;
+    socket_call::define(py)?;
     let mut methods = vec![
         method0!(Loop, c"_close", close, c"Close the poller and drop what is scheduled."),
         method0!(Loop, c"stop", stop, c"Stop the loop at the end of this turn."),
@@ -309,6 +328,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     ];
     methods.extend(schedule::methods());
     methods.extend(readers::methods());
+    methods.extend(sockets::methods());
     methods.extend(connections::methods());
     methods.extend(servers::methods());
     build::<Loop>(

@@ -1,17 +1,23 @@
-//! The file descriptors that a loop watches: for `add_reader` and `add_writer`, and for its transports.
+//! The file descriptors that a loop watches: for `add_reader` and `add_writer`, for its socket methods, and for its
+//! transports.
 
 use std::os::fd::RawFd;
 
 use ferrio_reactor::{Interest, Readiness, Trigger};
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{
+    PyAttributeError, PyOSError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 
 use super::handle::Handle;
+use super::readiness::{self, KnownSocket};
 use super::ready::Ready;
 use super::{Loop, boolean, none};
 use crate::ffi::{Args, Owned, Ref, Traversal, Visit, call};
+use crate::task::future::Future;
 use crate::transport::listener::Listener;
 use crate::transport::stream::StreamTransport;
 use crate::{method, method1};
@@ -23,17 +29,45 @@ pub enum Source {
     #[default]
     Free,
     /// Callbacks, level-triggered: they are called at every turn while the descriptor is ready.
-    Callbacks { reader: Option<Owned<Handle>>, writer: Option<Owned<Handle>> },
+    Callbacks { reader: Option<Watcher>, writer: Option<Watcher> },
+    /// A socket that the loop's socket methods are called with, edge-triggered.
+    Socket(KnownSocket),
     /// A transport, edge-triggered: it remembers what it was told.
     Stream(Owned<StreamTransport>),
     /// A listening socket.
     Listener(Owned<Listener>),
 }
 
+/// Who is told that a descriptor is ready.
+pub enum Watcher {
+    /// A callback from `add_reader` or `add_writer`, until it is removed.
+    Callback(Owned<Handle>),
+    /// A future that waits for this once.
+    Waiter(Owned<Future>),
+}
+
+impl Watcher {
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Watcher::Callback(handle) => Watcher::Callback(handle.clone_ref(py)),
+            Watcher::Waiter(future) => Watcher::Waiter(future.clone_ref(py)),
+        }
+    }
+
+    fn traverse(&self, visit: &Visit) -> Traversal {
+        visit.pointer(match self {
+            Watcher::Callback(handle) => handle.as_ptr(),
+            Watcher::Waiter(future) => future.as_ptr(),
+        })
+    }
+}
+
 /// One of the two directions of a watched descriptor.
 #[derive(Clone, Copy)]
-enum Direction {
+pub enum Direction {
+    /// Bytes or connections that come.
     Read,
+    /// Room for bytes, and a connection that is made.
     Write,
 }
 
@@ -42,12 +76,11 @@ impl Source {
     pub fn traverse(&self, visit: &Visit) -> Traversal {
         match self {
             Source::Free => Ok(()),
-            Source::Callbacks { reader, writer } => {
-                for handle in [reader, writer].into_iter().flatten() {
-                    visit.pointer(handle.as_ptr())?;
-                }
-                Ok(())
-            }
+            Source::Callbacks { reader, writer } => [reader, writer]
+                .into_iter()
+                .flatten()
+                .try_for_each(|watcher| watcher.traverse(visit)),
+            Source::Socket(known) => known.traverse(visit),
             Source::Stream(stream) => visit.pointer(stream.as_ptr()),
             Source::Listener(listener) => visit.pointer(listener.as_ptr()),
         }
@@ -56,13 +89,10 @@ impl Source {
     fn interest(&self) -> Option<Interest> {
         match self {
             Source::Free => None,
-            Source::Callbacks { reader, writer } => match (reader.is_some(), writer.is_some()) {
-                (true, true) => Some(Interest::BOTH),
-                (true, false) => Some(Interest::READABLE),
-                (false, true) => Some(Interest::WRITABLE),
-                (false, false) => None,
-            },
-            Source::Stream(_) => Some(Interest::BOTH),
+            Source::Callbacks { reader, writer } => {
+                Interest::of(reader.is_some(), writer.is_some())
+            }
+            Source::Socket(_) | Source::Stream(_) => Some(Interest::BOTH),
             Source::Listener(_) => Some(Interest::READABLE),
         }
     }
@@ -80,7 +110,7 @@ impl Loop {
         trigger: Trigger,
     ) -> PyResult<()> {
         let (Some(interest), Ok(index)) = (source.interest(), usize::try_from(fd)) else {
-            return Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}")));
+            return Err(invalid(fd));
         };
         {
             let io = self.io.borrow();
@@ -89,17 +119,18 @@ impl Loop {
                 self.sources.borrow().get(index).is_some_and(|old| old.interest().is_some());
             if watched {
                 // A descriptor that was closed without a word, and its number used again, is not known any more.
-                io.registry.reregister(fd, index, interest, trigger).or_else(
-                    |error| match error.kind() {
+                io.registry.reregister(fd, index, interest, trigger).or_else(|error| {
+                    match error.kind() {
                         std::io::ErrorKind::NotFound => {
                             io.registry.register(fd, index, interest, trigger)
                         }
                         _ => Err(error),
-                    },
-                )?;
+                    }
+                })
             } else {
-                io.registry.register(fd, index, interest, trigger)?;
+                io.registry.register(fd, index, interest, trigger)
             }
+            .map_err(os_error)?;
         }
         let old = {
             let mut sources = self.sources.borrow_mut();
@@ -110,7 +141,7 @@ impl Loop {
         };
         match old {
             Source::Stream(stream) => stream.get(py).forsake(),
-            Source::Free | Source::Callbacks { .. } | Source::Listener(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -128,31 +159,92 @@ impl Loop {
     }
 
     /// Queues what waits for the descriptor that `readiness` is about.
-    pub(super) fn dispatch(&self, py: Python<'_>, readiness: &Readiness) {
-        let sources = self.sources.borrow();
-        match sources.get(readiness.token) {
+    ///
+    /// Raises what a `call_soon` raises that overrides the loop's.
+    pub(super) fn dispatch(this: Ref<'_, '_, Self>, readiness: &Readiness) -> PyResult<()> {
+        let py = this.py();
+        // Ended after the borrow, for that may run Python code.
+        let mut woken = [None, None];
+        let mut once = false;
+        match this.sources.borrow_mut().get_mut(readiness.token) {
             None | Some(Source::Free) => {}
             Some(Source::Callbacks { reader, writer }) => {
-                for (handle, due) in
-                    [(reader, readiness.wakes_reader()), (writer, readiness.wakes_writer())]
-                {
-                    if let Some(handle) = handle
-                        && due
-                    {
-                        self.push(Ready::Handle(handle.clone_ref(py)));
+                let due = [readiness.wakes_reader(), readiness.wakes_writer()];
+                for (direction, watcher) in [reader, writer].into_iter().enumerate() {
+                    match watcher {
+                        Some(Watcher::Callback(handle)) if due[direction] => {
+                            this.push(Ready::Handle(handle.clone_ref(py)));
+                        }
+                        Some(Watcher::Waiter(future)) if due[direction] => {
+                            woken[direction] = Some(future.clone_ref(py));
+                            once = true;
+                        }
+                        _ => {}
                     }
                 }
             }
+            Some(Source::Socket(known)) => woken = known.note(readiness),
             Some(Source::Stream(stream)) => {
                 let stream = stream.get(py);
                 if stream.note(readiness) {
-                    self.push(Ready::Stream(stream.to_owned()));
+                    this.push(Ready::Stream(stream.to_owned()));
                 }
             }
             Some(Source::Listener(listener)) => {
-                self.push(Ready::Listener(listener.clone_ref(py)));
+                this.push(Ready::Listener(listener.clone_ref(py)));
             }
         }
+        for (future, direction) in woken.iter().zip([Direction::Read, Direction::Write]) {
+            let Some(future) = future else { continue };
+            if once {
+                Self::set_watcher(this, readiness.token as RawFd, direction, None)?;
+            }
+            readiness::wake(py, future)?;
+        }
+        Ok(())
+    }
+
+    /// Sets or removes (`None`) who watches one direction of `fd`. Returns who did before.
+    ///
+    /// Raises the system's error; all is as before then.
+    pub(super) fn set_watcher(
+        this: Ref<'_, '_, Self>,
+        fd: RawFd,
+        direction: Direction,
+        watcher: Option<Watcher>,
+    ) -> PyResult<Option<Watcher>> {
+        let py = this.py();
+        let mut stays_registered = false;
+        let [reader, writer] = match usize::try_from(fd).ok().and_then(|index| {
+            match this.sources.borrow().get(index)? {
+                Source::Callbacks { reader, writer } => Some(
+                    [reader, writer]
+                        .map(|watcher| watcher.as_ref().map(|watcher| watcher.clone_ref(py))),
+                ),
+                Source::Socket(known) => {
+                    stays_registered = true;
+                    Some(known.watchers(py))
+                }
+                _ => None,
+            }
+        }) {
+            Some(pair) => pair,
+            None if watcher.is_none() => return Ok(None),
+            None => [None, None],
+        };
+        if stays_registered && watcher.is_none() {
+            return Ok(this.forget_waiter(fd, direction).map(Watcher::Waiter));
+        }
+        let (source, old) = match direction {
+            Direction::Read => (Source::Callbacks { reader: watcher, writer }, reader),
+            Direction::Write => (Source::Callbacks { reader, writer: watcher }, writer),
+        };
+        if source.interest().is_some() {
+            this.watch(this.py(), fd, source, Trigger::Level)?;
+        } else {
+            this.unwatch(fd);
+        }
+        Ok(old)
     }
 
     /// Sets or removes (`None`) one of the callbacks of `fd`, and cancels the old one. Returns whether there was one.
@@ -162,61 +254,52 @@ impl Loop {
         direction: Direction,
         handle: Option<Owned<Handle>>,
     ) -> PyResult<bool> {
-        let py = this.py();
-        let (reader, writer) = match usize::try_from(fd).ok().and_then(|index| {
-            match this.sources.borrow().get(index) {
-                Some(Source::Callbacks { reader, writer }) => Some((
-                    reader.as_ref().map(|handle| handle.clone_ref(py)),
-                    writer.as_ref().map(|handle| handle.clone_ref(py)),
-                )),
-                _ => None,
-            }
-        }) {
-            Some(pair) => pair,
-            None if handle.is_none() => return Ok(false),
-            None => (None, None),
-        };
-        let (source, old) = match direction {
-            Direction::Read => (Source::Callbacks { reader: handle, writer }, reader),
-            Direction::Write => (Source::Callbacks { reader, writer: handle }, writer),
-        };
-        if source.interest().is_some() {
-            this.watch(py, fd, source, Trigger::Level)?;
-        } else {
-            this.unwatch(fd);
-        }
-        match old {
-            Some(old) => Handle::cancel(old.get(py)).map(|()| true),
+        match Self::set_watcher(this, fd, direction, handle.map(Watcher::Callback))? {
+            Some(Watcher::Callback(old)) => Handle::cancel(old.get(this.py())).map(|()| true),
+            Some(Watcher::Waiter(_)) => Ok(true),
             None => Ok(false),
         }
     }
+}
 
-    fn is_transport(&self, fd: RawFd) -> bool {
-        usize::try_from(fd).is_ok_and(|index| {
-            matches!(
-                self.sources.borrow().get(index),
-                Some(Source::Stream(_) | Source::Listener(_))
-            )
-        })
+/// The number of a file descriptor or of an object with `fileno()`, which may be negative or huge.
+///
+/// Raises `ValueError` for what has no number, as the stdlib's selectors do.
+fn number<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = file.py();
+    if file.is_instance_of::<PyInt>() {
+        return Ok(file.clone());
     }
+    let found = file
+        .call_method0(intern!(py, "fileno"))
+        .and_then(|number| py.get_type::<PyInt>().call1((number,)));
+    found.map_err(|error| {
+        let expected = error.is_instance_of::<PyAttributeError>(py)
+            || error.is_instance_of::<PyTypeError>(py)
+            || error.is_instance_of::<PyValueError>(py);
+        if expected {
+            PyValueError::new_err(format!("Invalid file object: {}", display(file)))
+        } else {
+            error
+        }
+    })
 }
 
 /// The number of a file descriptor or of an object with `fileno()`.
 ///
-/// Raises `ValueError` as the stdlib's selectors do.
+/// Raises `ValueError` for what has no number and for a negative one, `OverflowError` for a huge one.
 pub fn descriptor(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    let invalid = || PyValueError::new_err(format!("Invalid file object: {}", display(file)));
-    let fd: i64 = match file.extract() {
-        Ok(fd) => fd,
-        Err(_) => file
-            .call_method0(intern!(file.py(), "fileno"))
-            .and_then(|fd| fd.extract())
-            .map_err(|_| invalid())?,
-    };
-    match RawFd::try_from(fd) {
-        Ok(fd) if fd >= 0 => Ok(fd),
-        _ => Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}"))),
+    let number = number(file)?;
+    if number.lt(0)? {
+        return Err(invalid(number));
     }
+    number
+        .extract()
+        .map_err(|_| PyOverflowError::new_err("Python int too large to convert to C int"))
+}
+
+fn invalid(fd: impl std::fmt::Display) -> PyErr {
+    PyValueError::new_err(format!("Invalid file descriptor: {fd}"))
 }
 
 fn display(object: &Bound<'_, PyAny>) -> String {
@@ -231,13 +314,13 @@ fn add<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let [Some(file), Some(callback)] = [args.get(0), args.get(1)] else {
-        return Err(pyo3::exceptions::PyTypeError::new_err(format!(
+        return Err(PyTypeError::new_err(format!(
             "{name}() missing required arguments: 'fd' and 'callback'"
         )));
     };
+    this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (file,))?;
     this.check_closed()?;
     let fd = descriptor(&file)?;
-    this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
     let handle = Handle::create(this, callback.to_owned(), args.rest(2), call::copy_context(py)?)?;
     Loop::set_callback(this, fd, direction, Some(handle.clone_ref(py)))?;
     Ok(handle.into_any(py))
@@ -249,12 +332,16 @@ fn remove<'py>(
     file: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
+    this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (file,))?;
     if this.closed.get() {
         return boolean(py, false);
     }
-    let fd = descriptor(file)?;
-    this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
-    boolean(py, Loop::set_callback(this, fd, direction, None)?)
+    match descriptor(file) {
+        Ok(fd) => boolean(py, Loop::set_callback(this, fd, direction, None)?),
+        // No system has a descriptor of that number.
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => boolean(py, false),
+        Err(error) => Err(error),
+    }
 }
 
 fn add_reader<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -300,21 +387,19 @@ fn ensure_fd_no_transport<'py>(
     this: Ref<'_, 'py, Loop>,
     file: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let fd = descriptor(file)?;
-    if this.is_transport(fd) {
-        let transport = match &this.sources.borrow()[fd as usize] {
-            Source::Stream(stream) => Some(stream.get(this.py()).to_any()),
-            _ => None,
-        };
-        if let Some(transport) = transport {
-            return Err(PyRuntimeError::new_err(format!(
-                "File descriptor {} is used by transport {}",
-                display(file),
-                display(&transport)
-            )));
-        }
+    let index: Option<usize> = number(file)?.extract().ok();
+    let transport = index.and_then(|index| match this.sources.borrow().get(index) {
+        Some(Source::Stream(stream)) => Some(stream.get(this.py()).to_any()),
+        _ => None,
+    });
+    match transport {
+        Some(transport) => Err(PyRuntimeError::new_err(format!(
+            "File descriptor {} is used by transport {}",
+            display(file),
+            display(&transport)
+        ))),
+        None => none(this),
     }
-    none(this)
 }
 
 /// A system call's error, as Python's `OSError` subclass.

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::handle::HoldsCallback;
+use super::readers::os_error;
 use super::ready::Ready;
 use super::{Loop, is_exit, none};
 use crate::ffi::Ref;
@@ -20,14 +21,14 @@ use crate::task;
 pub fn run<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
     // Entered once for the whole run, so that references released on the way are released at once.
     Python::attach(|_| {
-        loop {
-            let outcome = this.run_turn(this);
-            let cleared = task::current::clear(this);
-            outcome.and(cleared)?;
-            if this.stopping.get() {
-                return none(this);
+        let outcome = loop {
+            let turn = this.run_turn(this);
+            if turn.is_err() || this.stopping.get() {
+                break turn;
             }
-        }
+        };
+        outcome.and(task::current::clear(this))?;
+        none(this)
     })
 }
 
@@ -36,15 +37,18 @@ impl Loop {
         let py = this.py();
         self.turn.set(self.turn.get() + 1);
         let now = clock::now();
-        if self.ready.borrow().is_empty()
-            && self.flushes.borrow().is_empty()
-            && !self.stopping.get()
-        {
+        if self.is_idle() {
+            // A signal that came since Python code last ran would not end the wait; its handler may schedule something.
+            py.check_signals()?;
+        }
+        if self.is_idle() {
             let timeout =
                 self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
-            self.poll(py, timeout.map(Duration::from_nanos))?;
+            // Other threads may look meanwhile.
+            task::current::clear(this)?;
+            self.poll(this, timeout.map(Duration::from_nanos))?;
         } else if self.io.borrow().as_ref().is_some_and(|io| io.pace.due(now)) {
-            self.poll(py, Some(Duration::ZERO))?;
+            self.poll(this, Some(Duration::ZERO))?;
         }
         self.queue_due_timers(py);
         let outcome = self.run_batch(this);
@@ -67,6 +71,12 @@ impl Loop {
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing is left to do but to wait.
+    #[inline]
+    fn is_idle(&self) -> bool {
+        self.ready.borrow().is_empty() && self.flushes.borrow().is_empty() && !self.stopping.get()
     }
 
     #[inline]
@@ -109,7 +119,10 @@ impl Loop {
     fn run_observed(&self, this: Ref<'_, '_, Self>, ready: Ready) -> PyResult<()> {
         let py = this.py();
         let object = ready.to_any(py);
-        this.as_any().setattr(intern!(py, "_current_handle"), &object)?;
+        // For messages about its origin, which transports don't note.
+        if !matches!(ready, Ready::Stream(_) | Ready::Listener(_)) {
+            this.as_any().setattr(intern!(py, "_current_handle"), &object)?;
+        }
         let start = Instant::now();
         let outcome = self.run_one(this, &ready);
         let elapsed = start.elapsed().as_secs_f64();
@@ -124,7 +137,8 @@ impl Loop {
 
     /// Waits for events, at most for `timeout` (`None`: without end), and queues what they wake. The GIL is
     /// released only when the wait may take time.
-    fn poll(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<()> {
+    fn poll(&self, this: Ref<'_, '_, Self>, timeout: Option<Duration>) -> PyResult<()> {
+        let py = this.py();
         let Some(poller) = self.io.borrow().as_ref().map(|io| Rc::clone(&io.poller)) else {
             return Ok(());
         };
@@ -139,9 +153,10 @@ impl Loop {
                 self.asleep.set(false);
                 outcome
             };
-            outcome?;
+            outcome.map_err(os_error)?;
             for readiness in poller.events() {
-                self.dispatch(py, &readiness);
+                Self::dispatch(this, &readiness)
+                    .or_else(|error| Self::report(this, error, "Exception in a wake-up", &[]))?;
             }
         }
         if let Some(io) = self.io.borrow_mut().as_mut() {
@@ -170,6 +185,7 @@ impl Loop {
         if self.flushes.borrow().is_empty() {
             return outcome;
         }
+        task::current::clear(this)?;
         for stream in self.flushes.take() {
             let stream = stream.get(this.py());
             let flushed =

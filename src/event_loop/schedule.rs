@@ -1,11 +1,12 @@
 //! `call_soon`, `call_later`, `call_at`, `call_soon_threadsafe`, `create_future`, `create_task`, `time`.
 
 use ferrio_reactor::clock;
+use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat};
+use pyo3::types::{PyDict, PyFloat, PyInt};
 
 use super::Loop;
 use super::handle::{Handle, TimerHandle};
@@ -46,15 +47,11 @@ impl<'a, 'py> Call<'a, 'py> {
         })?;
         let context = match context {
             None => call::copy_context(this.py())?,
-            Some(context) if call::is_context(&context) => context,
-            Some(other) => {
-                return Err(PyTypeError::new_err(format!(
-                    "a contextvars.Context was expected, got {}",
-                    other.get_type().name()?
-                )));
-            }
+            Some(context) => context,
         };
         if this.debug() {
+            // asyncio's call_later() is a call of call_at(), and its messages say so.
+            let name = if name == "call_later" { "call_at" } else { name };
             this.as_any().call_method1(intern!(this.py(), "_check_callback"), (callback, name))?;
         }
         Ok(Call { callback: callback.to_owned(), args: args.rest(index + 1), context })
@@ -85,27 +82,47 @@ fn call_soon_threadsafe<'py>(
 }
 
 fn call_at<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-    let when = moment(args, "call_at", "when")?;
+    let when = moment(args, "call_at", "when", "when cannot be None")?;
+    let when = number(&when).map_or_else(|| when.extract(), Ok)?;
     this.check_callable()?;
     schedule(this, when, Call::read(this, "call_at", 1, args)?)
 }
 
 fn call_later<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-    let delay = moment(args, "call_later", "delay")?;
+    let delay = moment(args, "call_later", "delay", "delay must not be None")?;
+    let when = match number(&delay) {
+        Some(delay) => seconds() + delay,
+        None => PyFloat::new(this.py(), seconds()).add(delay)?.extract()?,
+    };
     this.check_callable()?;
-    schedule(this, seconds() + delay, Call::read(this, "call_later", 1, args)?)
+    schedule(this, when, Call::read(this, "call_later", 1, args)?)
 }
 
-/// The first argument of `call_at` and `call_later`, in seconds.
+/// The first argument of `call_at` and `call_later`; `message` is for `None`.
 #[inline]
-fn moment(args: &Args<'_, '_>, name: &str, parameter: &str) -> PyResult<f64> {
+fn moment<'a, 'py>(
+    args: &Args<'a, 'py>,
+    name: &str,
+    parameter: &str,
+    message: &'static str,
+) -> PyResult<Borrowed<'a, 'py, PyAny>> {
     let value = args.get(0).ok_or_else(|| {
         PyTypeError::new_err(format!("{name}() missing required argument: '{parameter}'"))
     })?;
     if value.is_none() {
-        return Err(PyTypeError::new_err(format!("{parameter} cannot be None")));
+        return Err(PyTypeError::new_err(message));
     }
-    value.extract()
+    Ok(value)
+}
+
+/// The value of a float or an int, in seconds. What an addition makes of other types is Python's to say.
+#[inline]
+fn number(value: &Bound<'_, PyAny>) -> Option<f64> {
+    if value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyInt>() {
+        value.extract().ok()
+    } else {
+        None
+    }
 }
 
 #[inline]

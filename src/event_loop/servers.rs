@@ -14,19 +14,27 @@ fn start_serving<'py>(
     this: Ref<'_, 'py, Loop>,
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let [factory, socket, server, backlog] = args.parse(&Signature {
+    let [factory, socket, server, backlog, context] = args.parse(&Signature {
         name: "_listen",
-        parameters: ["protocol_factory", "sock", "server", "backlog"],
-        positional: 4,
-        required: 4,
+        parameters: ["protocol_factory", "sock", "server", "backlog", "context"],
+        positional: 5,
+        required: 5,
     })?;
     let (Some(factory), Some(socket), Some(backlog)) = (factory, socket, backlog) else {
         return none(this);
     };
     let server = server.filter(|server| !server.is_none());
+    let context = super::context_or_copy(this.py(), context)?;
     let fd = descriptor(&socket)?;
-    let listener =
-        Listener::create(this, &socket, fd, &factory, server.as_deref(), backlog.extract()?)?;
+    let listener = Listener::create(
+        this,
+        &socket,
+        fd,
+        &factory,
+        server.as_deref(),
+        backlog.extract()?,
+        context,
+    )?;
     this.watch(this.py(), fd, Source::Listener(listener), Trigger::Level)?;
     none(this)
 }
@@ -50,7 +58,7 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"_listen",
             start_serving,
-            c"_listen(protocol_factory, sock, server, backlog)\n\nAccept connections from now on."
+            c"_listen(protocol_factory, sock, server, backlog, context)\n\nAccept connections from now on."
         ),
         method1!(Loop, c"_stop_serving", stop_serving, c"Accept no more and close the socket."),
     ]

@@ -167,9 +167,9 @@ impl<'a, 'py> Args<'a, 'py> {
                 Ok(())
             })?;
         }
-        for index in 0..signature.required {
-            if found[index].is_none() {
-                return Err(missing(signature.name, signature.parameters[index]));
+        for (place, parameter) in found.iter().zip(signature.parameters).take(signature.required) {
+            if place.is_none() {
+                return Err(missing(signature.name, parameter));
             }
         }
         Ok(found)

@@ -144,6 +144,12 @@ pub fn copy_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }
 }
 
+/// A copy of `context`, which is a `contextvars.Context`.
+pub fn copy_of<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: `context` is alive, and anything but a context is refused; returns as above.
+    unsafe { Bound::from_owned_ptr_or_err(context.py(), ffi::PyContext_Copy(context.as_ptr())) }
+}
+
 /// Whether `object` is a `contextvars.Context`.
 pub fn is_context(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: `object` is alive.

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 
+use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
@@ -51,6 +52,14 @@ pub trait Class: Sized + 'static {
     /// subclass also that overrides `__del__`. Must not make a reference that outlives the call.
     fn retire(_this: Ref<'_, '_, Self>) {}
 }
+
+/// A class whose fields begin with those of `P`, so that its instances can be taken for `P`'s.
+///
+/// # Safety
+///
+/// The implementing type is `repr(C)` with a `P` as its first field, and its [`Definition`] names `P`'s class
+/// in [`extends`](Definition::extends).
+pub unsafe trait Extends<P: Class>: Class {}
 
 /// What the base's part of an instance needs from the garbage collector.
 #[derive(Clone, Copy)]
@@ -129,8 +138,11 @@ pub struct Definition {
     pub constructible: bool,
     /// Whether to add a list of weak references, for a base that has none.
     pub weak_references: bool,
-    /// The least offset of the fields, in bytes: see [`adopt`].
+    /// The least offset of the fields, in bytes.
     pub fields_behind: usize,
+    /// A class of ours to be the first base, before that of the interpreter. Its fields must lie at the same offset as
+    /// the new class's, which must begin with them: see [`Extends`].
+    pub extends: Option<&'static ClassCell>,
 }
 
 /// Builds `T`'s class on top of `base` and keeps it in [`Class::class`].
@@ -205,50 +217,52 @@ pub fn build<'py, T: Class>(
         flags: flags as _,
         slots: slots.as_mut_ptr(),
     };
+    let bases = match definition.extends {
+        None => base.clone().into_any(),
+        Some(parent) if parent.offset.get() == offset => {
+            PyTuple::new(py, [&parent.get(py), base])?.into_any()
+        }
+        Some(_) => {
+            return Err(PySystemError::new_err(format!("ferrio can't extend {base}: its size")));
+        }
+    };
+    let hidden = definition.extends.map(HiddenFields::of);
     // SAFETY: the spec and its slots are well-formed and outlive the call; the tables they name were leaked.
     let kind = unsafe {
-        Bound::from_owned_ptr_or_err(
-            py,
-            ffi::PyType_FromSpecWithBases(&mut spec, base_type.cast()),
-        )?
-        .cast_into_unchecked::<PyType>()
+        let kind = ffi::PyType_FromSpecWithBases(&mut spec, bases.as_ptr());
+        Bound::from_owned_ptr_or_err(py, kind)?.cast_into_unchecked::<PyType>()
     };
+    drop(hidden);
     cell.weak_references.set(kind.getattr("__weakrefoffset__")?.extract::<isize>()? != 0);
     cell.kind.set(kind.clone().into_ptr().cast());
     Ok(kind)
 }
 
-/// Makes `P`'s class a parent of `C`'s, between it and its base: `issubclass(C, P)` holds from now on, and the
-/// methods of `P` work on instances of `C`.
+/// While this lives, a class seems to have no fields but its base's.
 ///
-/// CPython can't do this by multiple inheritance. `C` (`Task`) and `P` (`Future`) derive from a class and its
-/// subclass (`_asyncio.Task` and `_asyncio.Future`), and both add fields behind their base, which it calls a conflict of
-/// layouts. There is none when both put their fields at the same offset and `C`'s begin with `P`'s: this is
-/// checked as far as it can be, and the method resolution order is set directly.
-///
-/// Raises `SystemError` when the offsets differ.
-pub fn adopt<P: Class, C: Class>(py: Python<'_>) -> PyResult<()> {
-    let (parent, child) = (P::class(), C::class());
-    if parent.offset.get() != child.offset.get() || size_of::<C>() < size_of::<P>() {
-        return Err(pyo3::exceptions::PySystemError::new_err(
-            "ferrio's classes don't share their layout with this interpreter's asyncio",
-        ));
+/// CPython refuses two bases that both add fields, for it can't know that ours add the same ones in the same place.
+struct HiddenFields {
+    kind: *mut ffi::PyTypeObject,
+    size: ffi::Py_ssize_t,
+}
+
+impl HiddenFields {
+    fn of(cell: &ClassCell) -> Self {
+        let kind = cell.as_type_ptr();
+        // SAFETY: a type of ours that is built, and its base; no instance is made meanwhile.
+        unsafe {
+            let size = (*kind).tp_basicsize;
+            (*kind).tp_basicsize = (*(*kind).tp_base).tp_basicsize;
+            HiddenFields { kind, size }
+        }
     }
-    let order = child.get(py).mro();
-    let parent_class = parent.get(py).into_any();
-    let classes = std::iter::once(order.get_item(0)?)
-        .chain(std::iter::once(parent_class))
-        .chain(order.iter().skip(1));
-    let order = PyTuple::new(py, classes.collect::<Vec<_>>())?;
-    // SAFETY: the type is ours, ready, and has no instance and no subclass yet; the old order is released after the new
-    // one is in place, and the type's cached look-ups are dropped.
-    unsafe {
-        let kind = child.as_type_ptr();
-        let old = std::mem::replace(&mut (*kind).tp_mro, order.into_ptr());
-        ffi::Py_XDECREF(old);
-        ffi::PyType_Modified(kind);
+}
+
+impl Drop for HiddenFields {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { (*self.kind).tp_basicsize = self.size };
     }
-    Ok(())
 }
 
 /// Finds out what the base's part holds.
@@ -259,7 +273,7 @@ fn base_part(base: &Bound<'_, PyType>, base_size: usize) -> PyResult<BasePart> {
     }
     if base.hasattr("__slots__")? {
         if base.getattr("__dictoffset__")?.extract::<isize>()? != 0 {
-            return Err(pyo3::exceptions::PySystemError::new_err(format!(
+            return Err(PySystemError::new_err(format!(
                 "ferrio can't extend {base}: its instances have a dictionary"
             )));
         }

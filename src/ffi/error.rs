@@ -6,8 +6,12 @@
 
 use std::ptr;
 
+use pyo3::exceptions::{PyDeprecationWarning, PyStopIteration, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::{PyTraceback, PyTuple};
+
+use super::args::Args;
 
 /// The exception of `error`, with its traceback.
 pub fn into_exception(error: PyErr, py: Python<'_>) -> Bound<'_, PyAny> {
@@ -18,6 +22,12 @@ pub fn into_exception(error: PyErr, py: Python<'_>) -> Bound<'_, PyAny> {
 /// Drops `error` and its exception.
 pub fn discard(error: PyErr, py: Python<'_>) {
     drop(into_exception(error, py));
+}
+
+/// The value of `result`; its error is dropped with its exception.
+#[inline]
+pub fn ok<T>(result: PyResult<T>, py: Python<'_>) -> Option<T> {
+    result.map_err(|error| discard(error, py)).ok()
 }
 
 /// Takes the exception that is set.
@@ -57,10 +67,24 @@ pub fn raise(exception: &Bound<'_, PyAny>) -> PyErr {
 /// The error that raises `StopIteration(value)`.
 pub fn stop_iteration(value: Bound<'_, PyAny>) -> PyErr {
     let py = value.py();
-    match py.get_type::<pyo3::exceptions::PyStopIteration>().call1((value,)) {
-        Ok(exception) => PyErr::from_value(exception),
-        Err(error) => error,
-    }
+    set_stop_iteration(value);
+    PyErr::fetch(py)
+}
+
+/// Makes `StopIteration(value)` the exception that is set: how an iterator returns. For `None` nothing need be set.
+pub fn set_stop_iteration(value: Bound<'_, PyAny>) {
+    let py = value.py();
+    // What CPython would take for the exception itself or for its arguments is wrapped first.
+    let wrapped = if value.is_instance_of::<PyTuple>() || is_exception(&value) {
+        match py.get_type::<PyStopIteration>().call1((value,)) {
+            Ok(exception) => exception,
+            Err(error) => return error.restore(py),
+        }
+    } else {
+        value
+    };
+    // SAFETY: both are alive.
+    unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, wrapped.as_ptr()) };
 }
 
 /// Whether `exception` is an instance of `class`, an exception class. Never fails.
@@ -69,9 +93,50 @@ pub fn matches(exception: &Bound<'_, PyAny>, class: &Bound<'_, PyAny>) -> bool {
     unsafe { ffi::PyErr_GivenExceptionMatches(exception.as_ptr(), class.as_ptr()) != 0 }
 }
 
+/// The error to raise for the arguments of a coroutine's `throw()`.
+///
+/// Raises `TypeError` for arguments that `throw()` doesn't take.
+pub fn thrown_by(args: &Args<'_, '_>) -> PyResult<PyErr> {
+    let py = args.py();
+    let count = args.len();
+    if !(1..=3).contains(&count) {
+        let (bound, limit) = if count == 0 { ("least", 1) } else { ("most", 3) };
+        let plural = if limit == 1 { "" } else { "s" };
+        return Err(PyTypeError::new_err(format!(
+            "throw expected at {bound} {limit} argument{plural}, got {count}"
+        )));
+    }
+    if cfg!(Py_3_12) && count > 1 {
+        let message = c"the (type, exc, tb) signature of throw() is deprecated, \
+                        use the single-arg signature instead.";
+        PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), message, 1)?;
+    }
+    let given = |index| args.get(index).filter(|arg| !arg.is_none()).map(|arg| arg.to_owned());
+    let (Some(kind), value, mut trace) = (args.get(0), given(1), given(2)) else {
+        return Err(PyTypeError::new_err("throw expected at least 1 argument, got 0"));
+    };
+    if trace.as_ref().is_some_and(|trace| !trace.is_instance_of::<PyTraceback>()) {
+        return Err(PyTypeError::new_err("throw() third argument must be a traceback"));
+    }
+    let (class, value) = if is_exception_class(&kind) {
+        (kind.to_owned(), value)
+    } else if is_exception(&kind) {
+        if value.is_some() {
+            return Err(PyTypeError::new_err("instance exception may not have a separate value"));
+        }
+        trace = trace.or_else(|| traceback(&kind));
+        (kind.get_type().into_any(), Some(kind.to_owned()))
+    } else {
+        return Err(PyTypeError::new_err(
+            "exceptions must be classes deriving BaseException or instances of such a class",
+        ));
+    };
+    Ok(thrown(class, value, trace))
+}
+
 /// The error that normalises the arguments of `throw()`: a class or an instance, a value, a traceback.
 #[allow(deprecated)] // No other function makes an exception from these three.
-pub fn thrown(
+fn thrown(
     kind: Bound<'_, PyAny>,
     value: Option<Bound<'_, PyAny>>,
     traceback: Option<Bound<'_, PyAny>>,

@@ -231,7 +231,11 @@ macro_rules! send_slots {
                     match $function($crate::ffi::Ref::<$class>::from_ptr(py, this))? {
                         $crate::ffi::call::Sent::Yielded(value) => Ok(value.into_ptr()),
                         $crate::ffi::call::Sent::Returned(value) => {
-                            Err($crate::ffi::error::stop_iteration(value))
+                            // To end without an exception is to return None.
+                            if !value.is_none() {
+                                $crate::ffi::error::set_stop_iteration(value);
+                            }
+                            Ok(::std::ptr::null_mut())
                         }
                     }
                 })

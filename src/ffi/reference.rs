@@ -8,7 +8,7 @@ use pyo3::Borrowed;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::class::Class;
+use super::class::{Class, Extends};
 
 /// A borrowed reference to an instance of `T`'s class or of a subclass; dereferences to its fields.
 pub struct Ref<'a, 'py, T> {
@@ -78,10 +78,13 @@ impl<'a, 'py, T: Class> Ref<'a, 'py, T> {
         unsafe { &*T::class().fields(self.as_ptr()) }
     }
 
-    /// The object, as Python sees it, for as long as it is borrowed.
+    /// The same object as an instance of a class that `T` extends.
     #[inline]
-    pub fn as_borrowed(self) -> Borrowed<'a, 'py, PyAny> {
-        self.object
+    pub fn up<P: Class>(self) -> Ref<'a, 'py, P>
+    where
+        T: Extends<P>,
+    {
+        Ref { object: self.object, class: PhantomData }
     }
 
     /// The object, as Python sees it.
@@ -101,13 +104,6 @@ impl<'a, 'py, T: Class> Ref<'a, 'py, T> {
     #[inline]
     pub fn to_any(self) -> Bound<'py, PyAny> {
         self.object.to_owned()
-    }
-
-    /// Whether the object's type is `T`'s class itself, no subclass.
-    #[inline]
-    pub fn is_exact(&self) -> bool {
-        // SAFETY: reading the type pointer of a live object.
-        unsafe { ffi::Py_TYPE(self.as_ptr()) == T::class().as_type_ptr() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `ferrio.Future`: the methods and attributes that Python sees. A task has all but a few of them.
+//! `ferrio.Future`: the methods and attributes that Python sees. `ferrio.Task` inherits them.
 
 use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::ffi as capi;
@@ -7,39 +7,37 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::callbacks::Callback;
-use super::future::{AnyFuture, Future, IsFuture, State};
+use super::future::{Future, State};
 use super::{awaitable, boolean, none};
-use crate::ffi::{Args, Definition, Ref, Signature, build, call};
+use crate::ffi::{Args, Definition, Ref, Signature, build, call, error};
 use crate::stdlib::stdlib;
-use crate::{init_slot, method, method1, unary_slot};
+use crate::{attribute, init_slot, method, method0, method1, unary_slot};
 
 fn init(this: Ref<'_, '_, Future>, args: &Args<'_, '_>) -> PyResult<()> {
     const INIT: Signature<1> =
         Signature { name: "Future", parameters: ["loop"], positional: 0, required: 0 };
     let [event_loop] = args.parse(&INIT)?;
-    AnyFuture::from(this).init(event_loop.map(|event_loop| event_loop.to_owned()))
+    this.init(event_loop.map(|event_loop| event_loop.to_owned()))
 }
 
-pub(super) fn result<'py, T: IsFuture>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    let future = AnyFuture::from(this);
-    if future.event_loop.is_empty() {
-        return Err(future.invalid_state("Future object is not initialized."));
+fn result<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    if this.event_loop.is_empty() {
+        return Err(this.invalid_state("Future object is not initialized."));
     }
-    future.result()
+    this.result()
 }
 
-pub(super) fn exception<'py, T: IsFuture>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    let future = AnyFuture::from(this);
-    if future.event_loop.is_empty() {
-        return Err(future.invalid_state("Future object is not initialized."));
+fn exception<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    if this.event_loop.is_empty() {
+        return Err(this.invalid_state("Future object is not initialized."));
     }
-    match future.state.get() {
-        State::Cancelled => Err(crate::ffi::error::raise(&future.make_cancelled_error()?)),
-        State::Pending => Err(future.invalid_state("Exception is not set.")),
+    match this.state.get() {
+        State::Cancelled => Err(error::raise(&this.make_cancelled_error()?)),
+        State::Pending => Err(this.invalid_state("Exception is not set.")),
         State::Finished => {
-            let exception = future.exception.get(this.py());
+            let exception = this.exception.get(this.py());
             if exception.is_some() {
-                future.log_traceback.set(false);
+                this.log_traceback.set(false);
             }
             Ok(exception.unwrap_or_else(|| none(this.py())))
         }
@@ -50,7 +48,7 @@ fn set_result<'py>(
     this: Ref<'_, 'py, Future>,
     result: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    AnyFuture::from(this).set_result(result.clone())?;
+    this.set_result(result.clone())?;
     Ok(none(this.py()))
 }
 
@@ -58,14 +56,13 @@ fn set_exception<'py>(
     this: Ref<'_, 'py, Future>,
     exception: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let future = AnyFuture::from(this);
-    future.check_initialized()?;
-    future.set_exception(exception.clone())?;
+    this.check_initialized()?;
+    this.set_exception(exception.clone())?;
     Ok(none(this.py()))
 }
 
-pub(super) fn add_done_callback<'py, T: IsFuture>(
-    this: Ref<'_, 'py, T>,
+fn add_done_callback<'py>(
+    this: Ref<'_, 'py, Future>,
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     const ADD: Signature<2> = Signature {
@@ -81,17 +78,16 @@ pub(super) fn add_done_callback<'py, T: IsFuture>(
         None => call::copy_context(py)?,
     };
     let callable = callable.map_or_else(|| none(py), |callable| callable.to_owned());
-    AnyFuture::from(this).add_callback(Callback::python(callable, context))?;
+    this.add_callback(Callback::python(callable, context))?;
     Ok(none(py))
 }
 
-pub(super) fn remove_done_callback<'py, T: IsFuture>(
-    this: Ref<'_, 'py, T>,
+fn remove_done_callback<'py>(
+    this: Ref<'_, 'py, Future>,
     callable: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let future = AnyFuture::from(this);
-    future.check_initialized()?;
-    Ok(future.callbacks.remove(callable)?.into_pyobject(this.py())?.into_any())
+    this.check_initialized()?;
+    Ok(this.callbacks.remove(callable)?.into_pyobject(this.py())?.into_any())
 }
 
 pub(super) const CANCEL: Signature<1> =
@@ -99,41 +95,36 @@ pub(super) const CANCEL: Signature<1> =
 
 fn cancel<'py>(this: Ref<'_, 'py, Future>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     let [message] = args.parse(&CANCEL)?;
-    let future = AnyFuture::from(this);
-    future.check_initialized()?;
-    let cancelled = future.cancel(message.map(|message| message.to_owned()))?;
+    this.check_initialized()?;
+    let cancelled = this.cancel(message.map(|message| message.to_owned()))?;
     Ok(boolean(this.py(), cancelled))
 }
 
-pub(super) fn cancelled<'py, T: IsFuture>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(boolean(this.py(), this.future().state.get() == State::Cancelled))
+fn cancelled<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(boolean(this.py(), this.state.get() == State::Cancelled))
 }
 
-pub(super) fn done<'py, T: IsFuture>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(boolean(this.py(), this.future().done()))
+fn done<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(boolean(this.py(), this.done()))
 }
 
-pub(super) fn get_loop<'py, T: IsFuture>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    AnyFuture::from(this).check_initialized()?;
+fn get_loop<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    this.check_initialized()?;
     loop_attribute(this)
 }
 
-pub(super) fn make_cancelled_error<'py, T: IsFuture>(
-    this: Ref<'_, 'py, T>,
-) -> PyResult<Bound<'py, PyAny>> {
-    AnyFuture::from(this).make_cancelled_error()
+fn make_cancelled_error<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    this.make_cancelled_error()
 }
 
-pub(super) fn loop_attribute<'py, T: IsFuture>(
-    this: Ref<'_, 'py, T>,
-) -> PyResult<Bound<'py, PyAny>> {
-    Ok(this.future().event_loop.get_or_none(this.py()))
+fn loop_attribute<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.event_loop.get_or_none(this.py()))
 }
 
-pub(super) fn state<'py, T: IsFuture>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    AnyFuture::from(this).check_initialized()?;
+fn state<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    this.check_initialized()?;
     let py = this.py();
-    let name = match this.future().state.get() {
+    let name = match this.state.get() {
         State::Pending => intern!(py, "PENDING"),
         State::Cancelled => intern!(py, "CANCELLED"),
         State::Finished => intern!(py, "FINISHED"),
@@ -141,93 +132,86 @@ pub(super) fn state<'py, T: IsFuture>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'
     Ok(name.clone().into_any())
 }
 
-pub(super) fn result_attribute<'py, T: IsFuture>(
-    this: Ref<'_, 'py, T>,
-) -> PyResult<Bound<'py, PyAny>> {
-    AnyFuture::from(this).check_initialized()?;
-    Ok(this.future().result.get_or_none(this.py()))
+fn result_attribute<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    this.check_initialized()?;
+    Ok(this.result.get_or_none(this.py()))
 }
 
-pub(super) fn exception_attribute<'py, T: IsFuture>(
-    this: Ref<'_, 'py, T>,
-) -> PyResult<Bound<'py, PyAny>> {
-    AnyFuture::from(this).check_initialized()?;
-    Ok(this.future().exception.get_or_none(this.py()))
+fn exception_attribute<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    this.check_initialized()?;
+    Ok(this.exception.get_or_none(this.py()))
 }
 
-pub(super) fn callbacks<'py, T: IsFuture>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    AnyFuture::from(this).check_initialized()?;
-    this.future().callbacks.to_list(this.py())
+fn callbacks<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    this.check_initialized()?;
+    this.callbacks.to_list(this.py())
 }
 
-pub(super) fn source_traceback<'py, T: IsFuture>(
-    this: Ref<'_, 'py, T>,
-) -> PyResult<Bound<'py, PyAny>> {
-    Ok(this.future().source_traceback.get_or_none(this.py()))
+fn source_traceback<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.source_traceback.get_or_none(this.py()))
 }
 
-pub(super) fn get_log_traceback<'py, T: IsFuture>(
-    this: Ref<'_, 'py, T>,
-) -> PyResult<Bound<'py, PyAny>> {
-    AnyFuture::from(this).check_initialized()?;
-    Ok(boolean(this.py(), this.future().log_traceback.get()))
+fn get_log_traceback<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    this.check_initialized()?;
+    Ok(boolean(this.py(), this.log_traceback.get()))
 }
 
-pub(super) fn set_log_traceback<T: IsFuture>(
-    this: Ref<'_, '_, T>,
-    value: Option<&Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    if given(value)?.is_truthy()? {
+fn set_log_traceback(this: Ref<'_, '_, Future>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    if given(this.as_any(), value, "_log_traceback")?.is_truthy()? {
         return Err(PyValueError::new_err("_log_traceback can only be set to False"));
     }
-    this.future().log_traceback.set(false);
+    this.log_traceback.set(false);
     Ok(())
 }
 
-pub(super) fn get_blocking<'py, T: IsFuture>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    let future = this.future();
-    Ok(boolean(this.py(), !future.event_loop.is_empty() && future.blocking.get()))
+fn get_blocking<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(boolean(this.py(), !this.event_loop.is_empty() && this.blocking.get()))
 }
 
-pub(super) fn set_blocking<T: IsFuture>(
-    this: Ref<'_, '_, T>,
-    value: Option<&Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    AnyFuture::from(this).check_initialized()?;
-    let blocking = given(value)?.is_truthy()?;
-    this.future().blocking.set(blocking);
+fn set_blocking(this: Ref<'_, '_, Future>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    if !cfg!(Py_3_14) {
+        this.check_initialized()?;
+    }
+    let value = given(this.as_any(), value, "_asyncio_future_blocking")?;
+    this.check_initialized()?;
+    let blocking = value.is_truthy()?;
+    this.blocking.set(blocking);
     Ok(())
 }
 
-pub(super) fn get_cancel_message<'py, T: IsFuture>(
-    this: Ref<'_, 'py, T>,
-) -> PyResult<Bound<'py, PyAny>> {
-    Ok(this.future().cancel_message.get_or_none(this.py()))
+fn get_cancel_message<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.cancel_message.get_or_none(this.py()))
 }
 
-pub(super) fn set_cancel_message<T: IsFuture>(
-    this: Ref<'_, '_, T>,
-    value: Option<&Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    this.future().cancel_message.set(given(value)?.clone());
+fn set_cancel_message(this: Ref<'_, '_, Future>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    this.cancel_message.set(given(this.as_any(), value, "_cancel_message")?.clone());
     Ok(())
 }
 
-/// The value that a setter got. Raises `AttributeError` for `del`.
+/// The value that the setter of an attribute got. Raises `AttributeError` for `del`.
 pub(super) fn given<'a, 'py>(
+    object: &Bound<'py, PyAny>,
     value: Option<&'a Bound<'py, PyAny>>,
+    name: &str,
 ) -> PyResult<&'a Bound<'py, PyAny>> {
-    value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))
+    match value {
+        Some(value) => Ok(value),
+        None if cfg!(Py_3_14) => Err(PyAttributeError::new_err(format!(
+            "attribute '{name}' of '{}' objects cannot be deleted",
+            object.get_type().name()?
+        ))),
+        None => Err(PyAttributeError::new_err("cannot delete attribute")),
+    }
 }
 
 fn repr<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
-    AnyFuture::from(this).check_initialized()?;
+    this.check_initialized()?;
     let py = this.py();
     call::call1(stdlib(py).future_repr.bind(py), this.as_any())
 }
 
 /// `__class_getitem__`, from C as in every generic class of the standard library.
-pub(super) fn class_getitem() -> capi::PyMethodDef {
+fn class_getitem() -> capi::PyMethodDef {
     capi::PyMethodDef {
         ml_name: c"__class_getitem__".as_ptr(),
         ml_meth: capi::PyMethodDefPointer { PyCFunction: capi::Py_GenericAlias },
@@ -236,107 +220,28 @@ pub(super) fn class_getitem() -> capi::PyMethodDef {
     }
 }
 
-/// The methods that both classes have.
-#[macro_export]
-#[doc(hidden)]
-macro_rules! future_methods {
-    ($class:ty) => {
-        vec![
-            $crate::method0!(
-                $class,
-                c"result",
-                $crate::task::future_type::result,
-                c"Return the result this future represents.\n\nRaises the exception that was set, \
-                  CancelledError, or InvalidStateError while the future is not done."
-            ),
-            $crate::method0!(
-                $class,
-                c"exception",
-                $crate::task::future_type::exception,
-                c"Return the exception that was set, or None.\n\nRaises CancelledError, or \
-                  InvalidStateError while the future is not done."
-            ),
-            $crate::method!(
-                $class,
-                c"add_done_callback",
-                $crate::task::future_type::add_done_callback,
-                c"add_done_callback(fn, /, *, context=None)\n\nCall fn(future) soon after the future is done."
-            ),
-            $crate::method1!(
-                $class,
-                c"remove_done_callback",
-                $crate::task::future_type::remove_done_callback,
-                c"Remove all instances of a callback; return how many there were."
-            ),
-            $crate::method0!(
-                $class,
-                c"cancelled",
-                $crate::task::future_type::cancelled,
-                c"Return True if the future was cancelled."
-            ),
-            $crate::method0!(
-                $class,
-                c"done",
-                $crate::task::future_type::done,
-                c"Return True if the future is done: it has a result or an exception, or was cancelled."
-            ),
-            $crate::method0!(
-                $class,
-                c"get_loop",
-                $crate::task::future_type::get_loop,
-                c"Return the event loop the future is bound to."
-            ),
-            $crate::method0!(
-                $class,
-                c"_make_cancelled_error",
-                $crate::task::future_type::make_cancelled_error,
-                c"Return the CancelledError to raise; the one with a context only once."
-            ),
-            $crate::task::future_type::class_getitem(),
-        ]
-    };
-}
-
-/// The attributes that both classes have.
-#[macro_export]
-#[doc(hidden)]
-macro_rules! future_attributes {
-    ($class:ty) => {{
-        use $crate::task::future_type as methods;
-        vec![
-            $crate::attribute!($class, c"_state", methods::state),
-            $crate::attribute!($class, c"_loop", methods::loop_attribute),
-            $crate::attribute!($class, c"_callbacks", methods::callbacks),
-            $crate::attribute!($class, c"_result", methods::result_attribute),
-            $crate::attribute!($class, c"_exception", methods::exception_attribute),
-            $crate::attribute!($class, c"_source_traceback", methods::source_traceback),
-            $crate::attribute!(
-                $class,
-                c"_asyncio_future_blocking",
-                methods::get_blocking,
-                methods::set_blocking
-            ),
-            $crate::attribute!(
-                $class,
-                c"_log_traceback",
-                methods::get_log_traceback,
-                methods::set_log_traceback
-            ),
-            $crate::attribute!(
-                $class,
-                c"_cancel_message",
-                methods::get_cancel_message,
-                methods::set_cancel_message
-            ),
-        ]
-    }};
-}
-
-/// Builds the class.
-pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-    let mut methods = future_methods!(Future);
-    methods.extend([
-        method1!(Future, c"set_result", set_result, c"Mark the future done and set its result."),
+fn methods() -> Vec<capi::PyMethodDef> {
+    vec![
+        method0!(
+            Future,
+            c"result",
+            result,
+            c"Return the result this future represents.\n\nRaises the exception that was set, CancelledError, \
+              or InvalidStateError while the future is not done."
+        ),
+        method0!(
+            Future,
+            c"exception",
+            exception,
+            c"Return the exception that was set, or None.\n\nRaises CancelledError, or InvalidStateError while \
+              the future is not done."
+        ),
+        method1!(
+            Future,
+            c"set_result",
+            set_result,
+            c"Mark the future done and set its result."
+        ),
         method1!(
             Future,
             c"set_exception",
@@ -345,19 +250,74 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         ),
         method!(
             Future,
+            c"add_done_callback",
+            add_done_callback,
+            c"add_done_callback(fn, /, *, context=None)\n\nCall fn(future) soon after the future is done."
+        ),
+        method1!(
+            Future,
+            c"remove_done_callback",
+            remove_done_callback,
+            c"Remove all instances of a callback; return how many there were."
+        ),
+        method!(
+            Future,
             c"cancel",
             cancel,
             c"cancel(msg=None)\n\nCancel the future and schedule callbacks; return whether it was pending."
         ),
-    ]);
+        method0!(
+            Future,
+            c"cancelled",
+            cancelled,
+            c"Return True if the future was cancelled."
+        ),
+        method0!(
+            Future,
+            c"done",
+            done,
+            c"Return True if the future is done: it has a result or an exception, or was cancelled."
+        ),
+        method0!(
+            Future,
+            c"get_loop",
+            get_loop,
+            c"Return the event loop the future is bound to."
+        ),
+        method0!(
+            Future,
+            c"_make_cancelled_error",
+            make_cancelled_error,
+            c"Return the CancelledError to raise; the one with a context only once."
+        ),
+        class_getitem(),
+    ]
+}
+
+fn attributes() -> Vec<capi::PyGetSetDef> {
+    vec![
+        attribute!(Future, c"_state", state),
+        attribute!(Future, c"_loop", loop_attribute),
+        attribute!(Future, c"_callbacks", callbacks),
+        attribute!(Future, c"_result", result_attribute),
+        attribute!(Future, c"_exception", exception_attribute),
+        attribute!(Future, c"_source_traceback", source_traceback),
+        attribute!(Future, c"_asyncio_future_blocking", get_blocking, set_blocking),
+        attribute!(Future, c"_log_traceback", get_log_traceback, set_log_traceback),
+        attribute!(Future, c"_cancel_message", get_cancel_message, set_cancel_message),
+    ]
+}
+
+/// Builds the class.
+pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     build::<Future>(
         py.import("_asyncio")?.getattr("Future")?.cast()?,
         Definition {
             doc: Some(
                 c"Future(*, loop=None)\n--\n\nA result that is not there yet: asyncio.Future.",
             ),
-            methods,
-            attributes: future_attributes!(Future),
+            methods: methods(),
+            attributes: attributes(),
             slots: vec![
                 init_slot!(Future, init),
                 unary_slot!(Future, capi::Py_tp_repr, repr),
@@ -366,7 +326,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             ],
             subclassable: true,
             constructible: true,
-            // A task's fields lie at the same offset, and begin with a future's: see `adopt`.
+            // Where a task's fields lie, which begin with a future's.
             fields_behind: py
                 .import("_asyncio")?
                 .getattr("Task")?

@@ -12,8 +12,6 @@
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
-use crate::ffi::adopt;
-
 mod awaitable;
 mod callbacks;
 pub mod current;
@@ -34,8 +32,7 @@ pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     awaitable::define(py)?;
     module.add("Future", future_type::define(py)?)?;
-    module.add("Task", task_type::define(py)?)?;
-    adopt::<future::Future, Task>(py)
+    module.add("Task", task_type::define(py)?)
 }
 
 fn none(py: Python<'_>) -> Bound<'_, PyAny> {

@@ -5,14 +5,13 @@ use pyo3::ffi as capi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use super::future::Future;
 use super::future_type::{CANCEL, given};
 use super::task::Task;
-use super::{awaitable, boolean, none};
-use crate::ffi::{Args, Definition, Ref, Signature, build, call};
+use super::{boolean, none};
+use crate::ffi::{Args, Class, Definition, Ref, Signature, build, call};
 use crate::stdlib::stdlib;
-use crate::{
-    attribute, future_attributes, future_methods, init_slot, method, method0, method1, unary_slot,
-};
+use crate::{attribute, init_slot, method, method0, method1, unary_slot};
 
 fn set_result<'py>(_: Ref<'_, 'py, Task>, _: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     Err(PyRuntimeError::new_err("Task does not support set_result operation"))
@@ -96,8 +95,8 @@ fn set_log_destroy_pending(
     this: Ref<'_, '_, Task>,
     value: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    let value = given(value)?.is_truthy()?;
-    this.log_destroy_pending.set(value);
+    let value = given(this.as_any(), value, "_log_destroy_pending")?;
+    this.log_destroy_pending.set(value.is_truthy()?);
     Ok(())
 }
 
@@ -111,8 +110,7 @@ fn waiter<'py>(this: Ref<'_, 'py, Task>) -> PyResult<Bound<'py, PyAny>> {
 
 /// Builds the class.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-    let mut methods = future_methods!(Task);
-    methods.extend([
+    let methods = vec![
         method1!(Task, c"set_result", set_result, c"Raise RuntimeError: a task sets its own."),
         method1!(Task, c"set_exception", set_exception, c"Raise RuntimeError: a task sets its own."),
         method!(
@@ -147,14 +145,13 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         method0!(Task, c"get_context", get_context, c"Return the contextvars.Context of the task."),
         method0!(Task, c"get_name", get_name, c"Return the name."),
         method1!(Task, c"set_name", set_name, c"Set the name to str(value)."),
-    ]);
-    let mut attributes = future_attributes!(Task);
-    attributes.extend([
+    ];
+    let attributes = vec![
         attribute!(Task, c"_log_destroy_pending", get_log_destroy_pending, set_log_destroy_pending),
         attribute!(Task, c"_must_cancel", must_cancel),
         attribute!(Task, c"_coro", get_coro),
         attribute!(Task, c"_fut_waiter", waiter),
-    ]);
+    ];
     build::<Task>(
         py.import("_asyncio")?.getattr("Task")?.cast()?,
         Definition {
@@ -164,14 +161,10 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             ),
             methods,
             attributes,
-            slots: vec![
-                init_slot!(Task, Task::init),
-                unary_slot!(Task, capi::Py_tp_repr, repr),
-                unary_slot!(Task, capi::Py_tp_iter, awaitable::iter),
-                unary_slot!(Task, capi::Py_am_await, awaitable::iter),
-            ],
+            slots: vec![init_slot!(Task, Task::init), unary_slot!(Task, capi::Py_tp_repr, repr)],
             subclassable: true,
             constructible: true,
+            extends: Some(Future::class()),
             ..Definition::default()
         },
     )

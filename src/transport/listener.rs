@@ -71,6 +71,8 @@ impl Listener {
     }
 
     /// A listener for `fd`, the descriptor of the listening Python socket `socket`.
+    ///
+    /// Each connection gets a copy of `context`, in which its protocol is made and called.
     pub fn create<'py>(
         event_loop: Ref<'_, 'py, Loop>,
         socket: &Bound<'py, PyAny>,
@@ -78,6 +80,7 @@ impl Listener {
         protocol_factory: &Bound<'py, PyAny>,
         server: Option<&Bound<'py, PyAny>>,
         backlog: i64,
+        context: Bound<'py, PyAny>,
     ) -> PyResult<Owned<Self>> {
         let py = event_loop.py();
         let listener = Owned::<Self>::alloc(py)?;
@@ -86,7 +89,7 @@ impl Listener {
         this.protocol_factory.set(protocol_factory.clone());
         this.socket.set(socket.clone());
         this.server.set_opt(server.cloned(), py);
-        this.context.set(call::copy_context(py)?);
+        this.context.set(context);
         this.fd.set(fd);
         this.backlog.set(backlog.max(1));
         this.tcp.set(matches!(
@@ -106,6 +109,7 @@ impl Listener {
         event_loop: Ref<'_, '_, Loop>,
         socket: Socket,
         peer: Address,
+        context: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let py = event_loop.py();
         if self.tcp.get() {
@@ -113,20 +117,20 @@ impl Listener {
             let _gone = socket.set_tcp_nodelay(true);
         }
         let Some(factory) = self.protocol_factory.get(py) else { return Ok(()) };
-        let mut context = Vec::new();
+        let mut details = Vec::new();
         let outcome = call::call0(&factory).and_then(|protocol| {
-            context.push(("protocol", protocol.clone()));
-            let transport = StreamTransport::create(event_loop, &protocol)?;
+            details.push(("protocol", protocol.clone()));
+            let transport = StreamTransport::create(event_loop, &protocol, context.clone())?;
             let transport = transport.get(py);
             transport.take(socket.into(), Some(peer));
-            context.push(("transport", transport.to_any()));
+            details.push(("transport", transport.to_any()));
             StreamTransport::belongs_to(transport, self.server.get(py).as_ref(), None)?;
             StreamTransport::start(transport)
         });
         match outcome {
             Err(error) if event_loop.debug() || is_exit(py, &error) => {
                 let message = "Error on transport creation for incoming connection";
-                Loop::report(event_loop, error, message, &context)
+                Loop::report(event_loop, error, message, &details)
             }
             // asyncio is silent about it outside of debug mode.
             Ok(()) | Err(_) => Ok(()),
@@ -152,7 +156,10 @@ impl Ref<'_, '_, Listener> {
             match accept(self.fd.get()) {
                 Ok((socket, peer)) => {
                     let peer = Address::new(peer);
-                    call::in_context(&context, || self.accepted(event_loop, socket, peer))?;
+                    let context = call::copy_of(&context)?;
+                    call::in_context(&context, || {
+                        self.accepted(event_loop, socket, peer, &context)
+                    })?;
                 }
                 Err(error) => return self.refused(event_loop, error),
             }

@@ -14,13 +14,13 @@ use crate::ffi::Ref;
 use crate::ffi::buffer::WritableBuffer;
 
 /// The most that one read takes: asyncio's own limit.
-const READ_SIZE: usize = 256 * 1024;
+pub const READ_SIZE: usize = 256 * 1024;
 
 const READ_ERROR: &str = "Fatal read error on socket transport";
 
 thread_local! {
     /// Where a read lands before its exact length is known.
-    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
+    pub static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
 }
 
 /// What one read of the socket gave.
@@ -125,7 +125,7 @@ fn receive(transport: &StreamTransport, room: &mut [u8]) -> io::Result<Read<usiz
             let count = count as usize;
             // A read that left room drained the socket, and the poller tells when more comes. It tells nothing
             // more about a peer that hung up: then reading goes on until the end.
-            if count < room.len() && !transport.hung_up.get() {
+            if count < room.len() && transport.short_read_drains.get() && !transport.hung_up.get() {
                 transport.readable.set(false);
             }
             Ok(Read::Data(count))

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import fnmatch
 import importlib.util
+import io
 import os
 import platform
 import sys
@@ -81,6 +82,7 @@ async def run_all(
 
 def main() -> int:
     args = parse_arguments()
+    assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(errors="backslashreplace")  # tests may print what is no character
     try:
         table = suites.load_suites(args.suites)

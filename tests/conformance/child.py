@@ -103,7 +103,7 @@ class EventWriter(unittest.TestResult):
 
 def _case(test):
     """The TestCase of a test or a subtest; None for the stand-in of setUpClass and the like."""
-    if isinstance(test, unittest.case._SubTest):
+    if isinstance(test, unittest.case._SubTest):  # type: ignore[attr-defined]
         return test.test_case
     return test if isinstance(test, unittest.TestCase) else None
 

@@ -1,0 +1,1 @@
+"""ferrio beside its peers, measured in one run: `python -m benches`, from the repository's root."""

@@ -1,0 +1,106 @@
+"""The command: `python -m benches`, from the repository's root."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benches import machine, plot, rounds, tables, tools
+from benches.loops import FACTORIES, FLOOR
+from benches.measure.process import ROOT
+from benches.measure.settings import Settings
+from benches.rows import TABLES
+from benches.summary import summarize
+
+WHOLE = ROOT / "docs" / "benchmarks"
+PARTIAL = ROOT / "build" / "benchmarks"
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benches", description="Measure ferrio beside its peers."
+    )
+    parser.add_argument("--quick", action="store_true", help="one short round: does it work?")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="PART", help="rows or tables whose key has PART"
+    )
+    parser.add_argument("--loops", nargs="+", default=[], choices=[FLOOR, *FACTORIES])
+    parser.add_argument("--rounds", type=int, help="how often each is measured (5)")
+    parser.add_argument("--list", action="store_true", help="print the keys of the rows, and stop")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="where the result goes (docs/benchmarks, but build/benchmarks if any of the options "
+        "above makes the run less than the whole)",
+    )
+    options = parser.parse_args(arguments)
+    if options.rounds is None:
+        options.rounds = 1 if options.quick else 5
+    if options.rounds < 1:
+        parser.error("--rounds is at least 1")
+    if options.output is None:
+        partial = options.quick or options.only or options.loops
+        options.output = PARTIAL if partial else WHOLE
+    return options
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures, and writes results.json, README.md and the plots. Returns the exit status: 1 if a
+    measurement failed (a loop that is missing or lacks something is no failure)."""
+    options = parse(arguments)
+    rows = rounds.plan(TABLES, options.only, options.loops)
+    if options.list or not any(rows):
+        print("\n".join(f"{row[0].table.key}: {row[0].row.key}" for row in rows if row))
+        return 0 if options.list else 2
+    with tempfile.TemporaryDirectory() as directory:
+        server_core, load_core = machine.cores()
+        settings = Settings(
+            tools=tools.make(Path(directory)),
+            server_core=server_core,
+            load_core=load_core,
+            warm_up=0.3 if options.quick else 0.5,
+            seconds=0.7 if options.quick else 1.5,
+        )
+        run = {
+            "arguments": list(arguments),
+            "rounds": options.rounds,
+            "warm_up": settings.warm_up,
+            "seconds": settings.seconds,
+            "server_core": server_core,
+            "load_core": load_core,
+            "machine": machine.describe(),
+        }
+        cells = rounds.prepare(rows)
+        # Without smoothing the time that is left is told by all measurements, not by the last.
+        with tqdm(total=options.rounds * len(cells), smoothing=0, dynamic_ncols=True) as bar:
+            for turn, spot in rounds.order(rows, options.rounds):
+                bar.set_description(
+                    f"round {turn} of {options.rounds}: {spot.row.title}, {spot.loop}"
+                )
+                rounds.measure(spot, cells[spot], settings)
+                bar.update()
+    result = {"run": run, "tables": summarize(cells)}
+    write(result, options.output)
+    print(f"written to {options.output}")
+    failed = [(spot, cell) for spot, cell in cells.items() if cell.absent == "failed"]
+    for spot, cell in failed:
+        print(f"failed: {spot.row.title}, {spot.loop}: {cell.reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def write(result: dict[str, Any], directory: Path) -> None:
+    """Writes the result as data, as a page and as plots."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "results.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    (directory / "README.md").write_text(tables.page(result))
+    plot.draw(result["tables"], directory)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,70 @@
+"""What the figures were measured on, and which processor does what."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benches.loops import PACKAGES
+
+REPORTED = (*PACKAGES, "uvicorn", "httptools", "fastapi", "aiohttp")
+
+
+def cores() -> tuple[int | None, int | None]:
+    """The processor for the servers and operations, and the one for the load; the same if there is
+    only one, and None where processes can't be bound to one."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None, None
+    usable = sorted(os.sched_getaffinity(0))
+    return usable[0], usable[-1]
+
+
+def describe() -> dict[str, Any]:
+    """The machine, its load, and the versions of all that took part."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=12"),
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "load_average": round(os.getloadavg()[0], 2),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
+        "openssl": ssl.OPENSSL_VERSION,
+        "cc": _output("cc", "--version"),
+        "rustc": _output("rustc", "--version"),
+        "wrk": _output("wrk", "-v"),
+        "packages": {name: _version(name) for name in REPORTED},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _output(*command: str) -> str | None:
+    """The first line that a program prints about itself; None if it can't be run."""
+    try:
+        # wrk prints its version and exits with an error.
+        outcome = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return None
+    lines = (outcome.stdout or outcome.stderr).splitlines()
+    return lines[0] if lines else None

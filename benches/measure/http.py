@@ -1,0 +1,45 @@
+"""An HTTP row: a server, and wrk against it."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from benches.measure.outcome import Failed
+from benches.measure.process import Server, run
+from benches.measure.settings import Settings
+from benches.rows import Row
+
+CONNECTIONS = 64
+SCRIPT = Path(__file__).with_name("wrk.lua")
+
+
+def measure(row: Row, loop: str, settings: Settings) -> dict[str, Any]:
+    """The figures of wrk, whose seconds are whole ones, with the CPU time of the server while it
+    ran. Raises NotYet or Failed."""
+    command = [sys.executable, "-m", f"benches.servers.{row.program}", loop]
+    with Server(command, settings.server_core) as server:
+        _load(row, settings, server, settings.warm_up)
+        began = server.cpu_seconds()
+        figures = _load(row, settings, server, settings.seconds)
+        cpu = server.cpu_seconds() - began
+        figures["per_second"] = figures["messages"] / figures["seconds"]
+        figures["cpu_us"] = cpu / figures["messages"] * 1e6
+        figures["cpu_share"] = cpu / figures["seconds"]
+        return figures | {"uses": server.uses}
+
+
+def _load(row: Row, settings: Settings, server: Server, seconds: float) -> dict[str, Any]:
+    wrk = settings.tools.wrk
+    if wrk is None:
+        raise Failed("wrk is not installed")
+    command: list[str | Path] = [
+        *(wrk, "--threads", "1", "--connections", str(CONNECTIONS)),
+        *("--duration", f"{math.ceil(seconds)}s", "--script", SCRIPT),
+        f"http://127.0.0.1:{server.port}{row.load[0]}",
+    ]
+    figures = run(command, settings.load_core, settings.patience)
+    errors = {what: count for what, count in figures.pop("errors").items() if count}
+    if errors or not figures["messages"]:
+        raise server.explain(f"wrk saw {errors or 'no answer'}")
+    return figures

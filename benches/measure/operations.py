@@ -1,0 +1,17 @@
+"""A row of operations: a process that counts them."""
+
+import sys
+from typing import Any
+
+from benches.measure.process import run
+from benches.measure.settings import Settings
+from benches.rows import Row
+
+
+def measure(row: Row, loop: str, settings: Settings) -> dict[str, Any]:
+    """What `benches.operations` prints. Raises NotYet or Failed."""
+    command = (
+        *(sys.executable, "-m", "benches.operations", row.program, loop),
+        *("--seconds", str(settings.seconds)),
+    )
+    return run(command, settings.server_core, settings.patience)

@@ -1,0 +1,23 @@
+"""How long, on which processors, with what."""
+
+from dataclasses import dataclass
+
+from benches.tools import Tools
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The same for all measurements of a run."""
+
+    tools: Tools
+    server_core: int | None
+    load_core: int | None
+    warm_up: float
+    """Seconds of load before the measured ones."""
+    seconds: float
+    """Seconds that are measured."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a measurement has failed."""
+        return self.warm_up + self.seconds + 30

@@ -1,0 +1,61 @@
+"""Counts an operation on a loop: `python -m benches.operations MODULE.NAME LOOP --seconds S`.
+
+Prints `{"per_second": ..., "cpu_us": ..., "uses": ...}`: the medians of several runs that fill the
+time together; `cpu_us` is the CPU time of the process, all its threads, an operation.
+"""
+
+import argparse
+import asyncio
+import importlib
+import statistics
+import time
+
+from benches.loops import FACTORIES, Names
+from benches.operations import PER_ROUND, Operation
+from benches.say import say, say_not_implemented
+
+RUNS = 5
+
+
+def count(
+    loop: asyncio.AbstractEventLoop, operation: Operation, names: Names, seconds: float
+) -> dict[str, float]:
+    """Runs the operation RUNS times, about `seconds / RUNS` each, after runs that warm up and find
+    out how many rounds such a run has."""
+
+    async def timed(rounds: int) -> tuple[float, float]:
+        began, cpu_began = time.perf_counter(), time.process_time()
+        await operation(loop, names, rounds)
+        return time.perf_counter() - began, time.process_time() - cpu_began
+
+    rounds, target = 1, seconds / RUNS
+    while (took := loop.run_until_complete(timed(rounds))[0]) < target / 2:
+        rounds = max(2 * rounds, int(rounds * target / 2 / took))
+    rounds = max(1, round(rounds * target / took))
+    runs = [loop.run_until_complete(timed(rounds)) for _ in range(RUNS)]
+    operations = rounds * PER_ROUND.get(operation, 1)
+    return {
+        "per_second": operations / statistics.median(wall for wall, _ in runs),
+        "cpu_us": statistics.median(cpu for _, cpu in runs) / operations * 1e6,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("operation")
+    parser.add_argument("loop", choices=FACTORIES)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    options = parser.parse_args()
+    module, _, name = options.operation.rpartition(".")
+    operation = getattr(importlib.import_module(f"benches.operations.{module}"), name)
+    try:
+        loop = FACTORIES[options.loop]()
+        asyncio.set_event_loop(loop)
+        names = Names(options.loop)
+        say(**count(loop, operation, names, options.seconds), uses=names.used)
+    except NotImplementedError as error:
+        say_not_implemented(error)
+
+
+if __name__ == "__main__":
+    main()

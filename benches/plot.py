@@ -1,0 +1,82 @@
+"""The plot, from a summary: every loop beside the best peer, which is 1."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from benches.loops import FLOOR, OURS
+from benches.summary import times_as_good
+
+COLOURS = {
+    FLOOR: "#9a9a9a",
+    "asyncio": "#f2c14e",
+    "uvloop": "#5fad56",
+    "uvloop+aiofastnet": "#2a7f62",
+    "rloop": "#4d9de0",
+    OURS: "#d1495b",
+}
+BAR = 0.14
+"""Thickness of a bar; a row is 1."""
+
+
+def draw(tables: list[dict[str, Any]], directory: Path) -> None:
+    """Writes benchmarks.svg and benchmarks.png into `directory`."""
+    heights = [len(table["rows"]) for table in tables]
+    figure = Figure(figsize=(10, 2 + 0.8 * sum(heights)), layout="constrained")
+    panels = figure.subplots(len(tables), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for panel, table in zip(panels, tables, strict=True):
+        _draw_table(panel, table)
+    figure.suptitle("How many times as good as the best peer (longer is better)")
+    shown = {loop for table in tables for loop in table["loops"]}
+    keys: list[Artist] = [
+        Patch(color=colour, label=loop) for loop, colour in COLOURS.items() if loop in shown
+    ]
+    keys.append(Line2D([], [], color="black", label=f"{OURS}'s target"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
+    # The same figures give the same files.
+    with matplotlib.rc_context({"svg.hashsalt": "ferrio"}):
+        figure.savefig(directory / "benchmarks.svg", metadata={"Date": None})
+    figure.savefig(directory / "benchmarks.png", dpi=110)
+
+
+def _draw_table(panel: Axes, table: Mapping[str, Any]) -> None:
+    loops = table["loops"]
+    for place, loop in enumerate(loops):
+        offset = (place - (len(loops) - 1) / 2) * BAR
+        bars = {row: _height(table, values, loop) for row, values in enumerate(table["rows"])}
+        measured = {row: height for row, height in bars.items() if height is not None}
+        panel.barh(
+            [row + offset for row in measured],
+            list(measured.values()),
+            height=BAR,
+            color=COLOURS[loop],
+        )
+        for row, values in enumerate(table["rows"]):
+            absent = values["cells"].get(loop, {}).get("absent")
+            if absent:
+                panel.text(0.01, row + offset, f"{loop}: {absent}", va="center", fontsize=6)
+    for row, values in enumerate(table["rows"]):
+        if values["target"] is not None:
+            panel.vlines(values["target"], row - 0.45, row + 0.45, colors="black", linewidth=1.2)
+    panel.axvline(1, color="black", linewidth=0.6, linestyle=":")
+    panel.set_yticks(range(len(table["rows"])), [row["title"] for row in table["rows"]])
+    panel.invert_yaxis()
+    panel.set_xlim(left=0)
+    panel.set_title(table["title"], loc="left", fontsize=10)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _height(table: Mapping[str, Any], row: Mapping[str, Any], loop: str) -> float | None:
+    """The loop's figure beside the best peer's; None without either."""
+    cells, best = row["cells"], row["best_peer"]
+    if best is None or "median" not in cells.get(loop, {}):
+        return None
+    figure, other = (cells[name]["median"][table["metric"]] for name in (loop, best))
+    return times_as_good(table, figure, other)

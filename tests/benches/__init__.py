@@ -1,0 +1,1 @@
+"""Tests of `benches`: what it computes, and that its load generator believes nothing."""

@@ -1,0 +1,136 @@
+"""Each server really echoes, and says so when the loop can't; the C floor too."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benches import tools
+from benches.measure import echo, operations
+from benches.measure.outcome import Failed, NotYet
+from benches.measure.process import ROOT, Server, run
+from benches.measure.settings import Settings
+from benches.rows import TABLES, Row
+
+# The first test waits for cargo.
+pytestmark = pytest.mark.timeout(600)
+pytest.importorskip("trustme", reason="it makes the certificate, and is not installed")
+
+ECHO, OPERATIONS, _ = (table.rows for table in TABLES)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    directory = tmp_path_factory.mktemp("tools")
+    certificate, trusted = tools.make_certificate(directory)
+    floor = tools.build_floor(directory)
+    made = tools.Tools(tools.build_load(), floor, None, certificate, trusted)
+    return Settings(made, None, None, warm_up=0.05, seconds=0.1)
+
+
+@pytest.mark.parametrize("row", ECHO, ids=lambda row: row.key)
+def test_every_server_echoes_on_the_stdlibs_loop(row: Row, settings: Settings) -> None:
+    figures = echo.measure(row, "asyncio", settings)
+    assert figures["messages"] > 0
+    assert figures["cpu_us"] > 0
+
+
+@pytest.mark.parametrize("row", [row for row in ECHO if not row.tls], ids=lambda row: row.key)
+def test_the_floor_echoes(row: Row, settings: Settings) -> None:
+    assert echo.measure(row, "C", settings)["messages"] > 0
+
+
+@pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.key)
+def test_every_operation_is_counted_on_the_stdlibs_loop(row: Row, settings: Settings) -> None:
+    figures = operations.measure(row, "asyncio", settings)
+    assert figures["per_second"] > 0
+    assert set(figures["uses"].values()) <= {"asyncio"}
+
+
+def python(program: str) -> list[str]:
+    return [sys.executable, "-c", program]
+
+
+LACKING = """
+import asyncio, sys
+from benches import loops
+class Loop(asyncio.SelectorEventLoop):
+    async def {method}(self, *args, **kwargs):
+        raise NotImplementedError("{method}")
+loops.FACTORIES["asyncio"] = Loop
+sys.argv = ["server", "asyncio"]
+from benches.servers import {server}
+from benches.servers._serve import serve
+serve({server}.start)
+"""
+
+
+@pytest.mark.parametrize(
+    ("server", "method", "row"),
+    [
+        ("protocol", "create_server", "protocol"),
+        ("streams_read", "create_server", "streams-read"),
+        # These two are called only when the server listens, the last when a connection is there.
+        ("sockets", "sock_accept", "sockets"),
+        ("sockets", "sock_sendall", "sockets"),
+    ],
+)
+def test_a_loop_that_lacks_a_method_is_not_yet_there(
+    server: str, method: str, row: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = python(LACKING.format(server=server, method=method))
+    monkeypatch.setattr(echo, "_server", lambda *_: command)
+    [echoing] = [one for one in ECHO if one.key == row]
+    with pytest.raises(NotYet, match=f"NotImplementedError: {method}"):
+        echo.measure(echoing, "asyncio", settings)
+
+
+def test_a_server_that_breaks_down_has_failed_and_the_reason_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = """
+import socket
+from benches.say import say
+listener = socket.create_server(("127.0.0.1", 0))
+say(port=listener.getsockname()[1])
+listener.accept()
+raise RuntimeError("no more")
+"""
+    monkeypatch.setattr(echo, "_server", lambda *_: python(program))
+    with pytest.raises(Failed, match=r"the load saw .*; the server: RuntimeError: no more"):
+        echo.measure(ECHO[0], "asyncio", settings)
+
+
+def test_a_server_that_never_listens_has_failed() -> None:
+    with pytest.raises(Failed, match="ModuleNotFoundError"):
+        Server(python("import no_such_module"), None).__enter__()
+
+
+def test_a_server_is_stopped_when_the_block_ends() -> None:
+    with Server([sys.executable, "-m", "benches.servers.protocol", "asyncio"], None) as server:
+        assert server.port
+        os.kill(server.pid, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(server.pid, 0)
+
+
+def test_a_program_that_takes_too_long_is_ended() -> None:
+    with pytest.raises(Failed, match="took longer"):
+        run(python("import time; time.sleep(60)"), None, timeout=0.2)
+
+
+def test_the_command_lists_its_rows() -> None:
+    command = [sys.executable, "-m", "benches", "--list", "--only", "tls"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert listed.stdout.split() == ["echo:", "tls", "echo:", "tls-64k", "echo:", "tls-handshake"]
+
+
+def test_the_paths_in_the_plan_are_files() -> None:
+    for table in TABLES:
+        package = Path(__file__).parents[2] / "benches"
+        for row in table.rows:
+            module = row.program.partition(".")[0]
+            folder = "operations" if table.key == "operations" else "servers"
+            assert (package / folder / f"{module}.py").is_file()

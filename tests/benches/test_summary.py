@@ -1,0 +1,125 @@
+"""Medians, ratios and targets, from figures that are known."""
+
+from typing import Any
+
+import pytest
+
+from benches.rounds import Cell, Spot, order, plan
+from benches.rows import TABLES, Row, Table
+from benches.summary import best_peer, median_of, summarize
+
+ROW = Row("row", "a row", "program", target=1.5)
+
+
+def table(*rows: Row, lower_is_better: bool = True) -> Table:
+    loops = ("C", "asyncio", "uvloop", "ferrio")
+    return Table("echo", "Echo", "cpu_us", "µs", 1, lower_is_better, loops, rows or (ROW,))
+
+
+def cell(*values: float, uses: dict[str, str] | None = None) -> Cell:
+    return Cell([{"cpu_us": value, "uses": uses or {}} for value in values])
+
+
+def summary_of(made: Table, **cells: Cell) -> dict[str, Any]:
+    [summary] = summarize({Spot(made, made.rows[0], loop): one for loop, one in cells.items()})
+    [row] = summary["rows"]
+    assert isinstance(row, dict)
+    return row
+
+
+def test_the_median_of_the_rounds_stands_in_the_table() -> None:
+    row = summary_of(table(), uvloop=cell(9.0, 4.0, 5.0))
+    assert row["cells"]["uvloop"]["median"]["cpu_us"] == 5.0
+    assert (row["cells"]["uvloop"]["lowest"], row["cells"]["uvloop"]["highest"]) == (4.0, 9.0)
+
+
+def test_median_of_takes_mappings_apart_and_leaves_out_what_was_not_measured() -> None:
+    samples = [
+        {"per_second": 1, "latency_us": {"p50": 10, "p99": None}, "cpu_us": None},
+        {"per_second": 3, "latency_us": {"p50": 30, "p99": 7}, "cpu_us": None},
+        {"per_second": 2, "latency_us": {"p50": 20, "p99": 9}, "cpu_us": None},
+    ]
+    assert median_of(samples) == {
+        "per_second": 2,
+        "latency_us": {"p50": 20, "p99": 8},
+        "cpu_us": None,
+    }
+
+
+def test_less_cpu_than_the_best_peer_is_a_ratio_above_one() -> None:
+    row = summary_of(table(), asyncio=cell(8.0), uvloop=cell(5.0), ferrio=cell(4.0))
+    assert row["best_peer"] == "uvloop"
+    assert row["ratio"] == pytest.approx(1.25)
+
+
+def test_more_operations_than_the_best_peer_is_a_ratio_above_one() -> None:
+    made = table(lower_is_better=False)
+    row = summary_of(made, asyncio=cell(100.0), uvloop=cell(400.0), ferrio=cell(500.0))
+    assert row["best_peer"] == "uvloop"
+    assert row["ratio"] == pytest.approx(1.25)
+
+
+def test_neither_the_floor_nor_ferrio_is_a_peer() -> None:
+    cells = {
+        loop: {"median": {"cpu_us": cpu}} for loop, cpu in {"C": 1, "ferrio": 2, "rloop": 3}.items()
+    }
+    form = {"metric": "cpu_us", "lower_is_better": True}
+    assert best_peer(form, cells) == "rloop"
+    del cells["rloop"]
+    assert best_peer(form, cells) is None
+
+
+def test_without_figures_of_ferrio_there_is_no_ratio_but_the_reason() -> None:
+    ours = cell(1.0)
+    ours.give_up("not yet", NotImplementedError("create_server(ssl=...)"))
+    row = summary_of(table(), uvloop=cell(5.0), ferrio=ours)
+    assert row["ratio"] is None
+    assert row["cells"]["ferrio"] == {"absent": "not yet", "reason": "create_server(ssl=...)"}
+
+
+@pytest.mark.parametrize(("source", "target"), [("asyncio", 1.6), ("ferrio", 2.5)])
+def test_a_target_is_eased_only_where_ferrio_ran_on_the_stdlibs_names(
+    source: str, target: float
+) -> None:
+    row = Row("sleep", "await sleep(0)", "sleep", target=2.5, target_on_stdlib=1.6)
+    ours = cell(1.0, uses={"sleep": source})
+    assert summary_of(table(row), ferrio=ours)["target"] == target
+
+
+def test_the_designs_targets_in_microseconds_become_ratios_to_its_best_peer() -> None:
+    rows = {row.key: row for made in TABLES for row in made.rows}
+    assert rows["protocol"].target == pytest.approx(4.00 / 3.95)
+    assert rows["streams-64k"].target == pytest.approx(25.2 / 17)
+    assert rows["tls-handshake"].target == pytest.approx(675 / 640)
+
+
+def test_every_row_of_the_design_is_there() -> None:
+    assert {made.key: len(made.rows) for made in TABLES} == {
+        "echo": 9,
+        "operations": 12,
+        "http": 3,
+    }
+
+
+def test_the_plan_leaves_out_what_was_not_asked_for_and_tls_on_the_floor() -> None:
+    everything = plan(TABLES)
+    assert len(everything) == 24
+    assert all(spot.loop != "C" for row in everything for spot in row if spot.row.tls)
+    [row] = plan(TABLES, only=["tls-64k"], loops=["C", "uvloop", "ferrio"])
+    assert [spot.loop for spot in row] == ["uvloop", "ferrio"]
+    assert len(plan(TABLES, only=["http"])) == 3
+
+
+def test_the_loops_of_a_row_follow_each_other_and_take_turns_at_being_first() -> None:
+    rows = plan([table(ROW, Row("other", "another", "program"))], loops=["asyncio", "uvloop"])
+    ordered = [(turn, spot.row.key, spot.loop) for turn, spot in order(rows, 2)]
+    assert ordered == [
+        (1, "row", "asyncio"),
+        (1, "row", "uvloop"),
+        (1, "other", "asyncio"),
+        (1, "other", "uvloop"),
+        (2, "row", "uvloop"),
+        (2, "row", "asyncio"),
+        (2, "other", "uvloop"),
+        (2, "other", "asyncio"),
+    ]
