@@ -91,7 +91,8 @@ class Loop(UnixSockets, Sendfile, _ferrio.Loop, Signals, asyncio.BaseEventLoop):
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        asyncio.BaseEventLoop.close(self)
+        # Not by its name, which may be gone already when an interpreter that ends drops the loop.
+        super().close()
         self._close()
         self._close_signals()
 
