@@ -101,7 +101,8 @@ class Loop(UnixSockets, Sendfile, Signals, asyncio.BaseEventLoop):
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        asyncio.BaseEventLoop.close(self)
+        # Not by its name, which may be gone already when an interpreter that ends drops the loop.
+        super().close()
         self._close()
         self._close_signals()
 
