@@ -27,7 +27,7 @@ use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
 use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
-use crate::{attribute, method0, method1, unary_slot};
+use crate::{attribute, method_named1, method0, unary_slot};
 
 mod peers;
 mod receive;
@@ -427,7 +427,13 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             c"Call datagram_received() again."
         ),
         method0!(DatagramTransport, c"get_protocol", get_protocol, c"Return the current protocol."),
-        method1!(DatagramTransport, c"set_protocol", set_protocol, c"Set a new protocol."),
+        method_named1!(
+            DatagramTransport,
+            "set_protocol",
+            "protocol",
+            set_protocol,
+            c"Set a new protocol."
+        ),
     ];
     methods.extend(send::methods());
     methods.extend(closing_methods!(DatagramTransport));

@@ -7,6 +7,7 @@ use pyo3::types::PyDict;
 
 use crate::event_loop::Loop;
 use crate::ffi::{Class, Ref, Slot};
+use crate::stdlib::stdlib;
 
 /// A transport: it has a loop and a protocol until its connection is lost.
 pub trait Transport: Class {
@@ -75,10 +76,10 @@ impl<'py, T: Transport> Ref<'_, 'py, T> {
     pub(super) fn warn_unclosed(self) {
         let py = self.py();
         let warned = self.as_any().repr().and_then(|repr| {
-            let warn = py.import("warnings")?.getattr("warn")?;
             let keywords = PyDict::new(py);
             keywords.set_item("source", self.as_any())?;
             let message = format!("unclosed transport {repr}");
+            let warn = stdlib(py).warn.bind(py);
             warn.call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
         });
         if let Err(error) = warned {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 use pyo3::{Borrowed, IntoPyObjectExt};
 
 use super::life::Transport;
@@ -91,6 +92,13 @@ impl<T: FlowControl> Ref<'_, '_, T> {
         let Err(error) = protocol.call_method0(method) else { return Ok(()) };
         self.report(error, &format!("protocol.{method}() failed"))
     }
+}
+
+/// Whether the protocol was told to pause.
+pub(super) fn protocol_paused<'py, T: FlowControl>(
+    this: Ref<'_, 'py, T>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyBool::new(this.py(), this.limits().protocol_paused.get()).to_owned().into_any())
 }
 
 pub(super) fn set_write_buffer_limits<'py, T: FlowControl>(

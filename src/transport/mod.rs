@@ -1,7 +1,9 @@
 //! Transports: each owns its socket and its buffers.
 //!
-//! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP socket, from `connection_made` on;
+//! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP or Unix socket, from `connection_made`
+//!   on;
 //! - `read.rs`, `write.rs`: the way of the bytes in and out;
+//! - `sendfile.rs`: standing back while a file is sent;
 //! - `datagram.rs`: [`DatagramTransport`](datagram::DatagramTransport), a UDP or Unix datagram socket, its ways in and out;
 //! - what they have in common: `life.rs`: a loop and a protocol; `close.rs`: the ways in which their lives end;
 //!   `limits.rs`: the water marks of the write buffer; `endpoint.rs`, `info.rs`, `address.rs`: a socket, and what
@@ -17,5 +19,6 @@ mod life;
 mod limits;
 pub mod listener;
 pub mod read;
+mod sendfile;
 pub mod stream;
 mod write;

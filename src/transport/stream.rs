@@ -15,15 +15,15 @@ use super::close::{Closing, closing_methods};
 use super::endpoint::Endpoint;
 use super::info::{self, SocketTransport, info_attributes, info_methods};
 use super::life::Transport;
-use super::limits::{FlowControl, Limits, flow_control_methods};
-use super::write;
-use super::write::Chunk;
+use super::limits::{self, FlowControl, Limits, flow_control_methods};
+use super::sendfile;
+use super::write::{self, Chunk};
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
 use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
-use crate::{attribute, method0, method1, unary_slot};
+use crate::{attribute, method_named1, method0, unary_slot};
 
 /// The fields of `ferrio.StreamTransport`.
 #[derive(Default)]
@@ -48,6 +48,9 @@ pub struct StreamTransport {
     pub(super) readable: Cell<bool>,
     /// Whether the peer has sent its last byte: reading goes on until the end is seen.
     pub(super) hung_up: Cell<bool>,
+    /// Whether a read that left room took all there was. Not so for Unix sockets: there a read stops where file
+    /// descriptors were sent along.
+    pub(super) short_read_drains: Cell<bool>,
     /// Whether the end of the stream was read.
     pub(super) ended: Cell<bool>,
     pub(super) paused: Cell<bool>,
@@ -62,6 +65,10 @@ pub struct StreamTransport {
     /// The loop's turn in which a write was last sent.
     pub(super) write_turn: Cell<u64>,
     pub(super) flush_queued: Cell<bool>,
+    /// What ends when the write buffer is empty, while a file is sent.
+    pub(super) empty_waiter: Slot,
+    /// What ends when the socket takes more of a file.
+    pub(super) room_waiter: Slot,
     pub(super) limits: Limits,
 }
 
@@ -170,6 +177,7 @@ impl Closing for StreamTransport {
     }
 
     fn let_go(this: Ref<'_, '_, Self>) -> PyResult<()> {
+        this.tell_sendfile_lost(None)?;
         this.context.clear();
         this.write_context.clear();
         this.leave_server()
@@ -177,7 +185,7 @@ impl Closing for StreamTransport {
 }
 
 impl StreamTransport {
-    fn slots(&self) -> [&Slot; 10] {
+    fn slots(&self) -> [&Slot; 12] {
         let [socket, shown_socket, extra] = self.endpoint.slots();
         [
             &self.event_loop,
@@ -189,6 +197,8 @@ impl StreamTransport {
             socket,
             shown_socket,
             extra,
+            &self.empty_waiter,
+            &self.room_waiter,
             self.limits.shown(),
         ]
     }
@@ -210,9 +220,15 @@ impl StreamTransport {
         Ok(transport)
     }
 
+    fn note_family(&self) {
+        let internet = self.endpoint.local().as_ref().is_some_and(Address::is_internet);
+        self.short_read_drains.set(internet);
+    }
+
     /// Takes over a connected, non-blocking socket and what is known of its peer.
     pub fn take(&self, socket: OwnedFd, peer: Option<Address>) {
         self.endpoint.take(socket, peer);
+        self.note_family();
     }
 
     /// Takes over `socket`, a Python socket whose descriptor is `fd`.
@@ -224,6 +240,7 @@ impl StreamTransport {
     ) -> PyResult<()> {
         let py = socket.py();
         self.endpoint.adopt(socket, fd, extra);
+        self.note_family();
         // What `asyncio.base_events._set_nodelay` does: nothing for a Unix socket.
         static SET_NODELAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         SET_NODELAY.import(py, "asyncio.base_events", "_set_nodelay")?.call1((socket,)).map(drop)
@@ -277,7 +294,8 @@ impl StreamTransport {
         if readiness.wakes_writer() {
             self.full.set(false);
         }
-        let wanted = self.wants_read() || self.wants_write();
+        let room = !self.room_waiter.is_empty() && !self.full.get();
+        let wanted = self.wants_read() || self.wants_write() || room;
         wanted && !self.queued.replace(true)
     }
 
@@ -335,6 +353,9 @@ impl Ref<'_, '_, StreamTransport> {
             && let Some(context) = self.write_context.get(py)
         {
             call::in_context(&context, || write::send_and_settle(self))?;
+        }
+        if self.has_awaited_room() {
+            self.tell_room()?;
         }
         if self.wants_read()
             && let Some(context) = self.context.get(py)
@@ -449,20 +470,30 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             c"Call data_received() again."
         ),
         method0!(StreamTransport, c"get_protocol", get_protocol, c"Return the current protocol."),
-        method1!(StreamTransport, c"set_protocol", set_protocol, c"Set a new protocol."),
+        method_named1!(
+            StreamTransport,
+            "set_protocol",
+            "protocol",
+            set_protocol,
+            c"Set a new protocol."
+        ),
     ];
     methods.extend(closing_methods!(StreamTransport));
     methods.extend(write::methods());
     methods.extend(flow_control_methods!(StreamTransport));
     methods.extend(info_methods!(StreamTransport));
+    methods.extend(sendfile::methods());
     let mut attributes = vec![
         attribute!(StreamTransport, c"_loop", get_loop),
         attribute!(StreamTransport, c"_protocol", get_protocol),
         attribute!(StreamTransport, c"_start_tls_compatible", start_tls_compatible),
+        attribute!(StreamTransport, c"_sendfile_compatible", sendfile::compatible),
+        attribute!(StreamTransport, c"_protocol_paused", limits::protocol_paused),
     ];
     attributes.extend(info_attributes!(StreamTransport));
     build::<StreamTransport>(
-        py.import("asyncio.transports")?.getattr("Transport")?.cast()?,
+        // Not only `Transport`: asyncio's `sendfile` wants to see flow control.
+        py.import("asyncio.transports")?.getattr("_FlowControlMixin")?.cast()?,
         Definition {
             doc: Some(c"A connected TCP or Unix stream socket."),
             methods,
