@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import gc
 import os
 import resource
@@ -23,8 +24,10 @@ from .world import LOOPS, Action, Event, World, compare, names, play
 INET = ("127.0.0.1", 0)
 INET6 = ("::1", 0)
 HAS_PAUSE = sys.version_info >= (3, 12)
-# Python 3.13.0 forgets the header of a datagram that leaves the buffer, and counts it for ever.
+# What flow control counts for a datagram beside its data.
 HEADER = 8 if sys.version_info >= (3, 13) else 0
+# Python 3.13's asyncio does not take it off again when the datagram is sent.
+MISCOUNTS = sys.version_info[:2] == (3, 13)
 
 
 class Recorder(asyncio.DatagramProtocol):
@@ -172,7 +175,7 @@ def test_connected(local: Any) -> None:
             transport.sendto(b"known", given)
             world.record("peer", peer.recv(100))
         for wrong in (("127.0.0.1", 1), "x", 5, (), [*full]):
-            world.attempt("sendto", lambda wrong=wrong: transport.sendto(b"x", wrong))
+            world.attempt("sendto", functools.partial(transport.sendto, b"x", wrong))
         peer.sendto(b"back", transport.get_extra_info("sockname"))
         stranger = plain(world, local)
         stranger.sendto(b"stranger", transport.get_extra_info("sockname"))
@@ -363,12 +366,7 @@ def test_flow_control() -> None:
         transport.sendto(b"0")
         world.record("numbers", await drain(world, peer, 1))
 
-    def mistaken(event: Event) -> bool:
-        return sys.version_info[:2] == (3, 13) and event[0] == "resume_writing"
-
-    events = (
-        compare(scenario, only_asyncio=mistaken) if not HEADER else play(LOOPS["ferrio"], scenario)
-    )
+    events = play(LOOPS["ferrio"], scenario) if MISCOUNTS else compare(scenario)
     assert names(events).count("pause_writing") == 1
     assert names(events).count("resume_writing") == 1
     assert names(events).index("pause_writing") < names(events).index("resume_writing")
@@ -389,9 +387,8 @@ def test_limits_are_checked() -> None:
             (-1, None),
             ("x", 1),
         ):
-            world.attempt(
-                "set", lambda high=high, low=low: transport.set_write_buffer_limits(high, low)
-            )
+            set_limits = functools.partial(transport.set_write_buffer_limits, high, low)
+            world.attempt("set", set_limits)
             world.record("limits", transport.get_write_buffer_limits())
 
     assert names(compare(scenario)).count("limits") == 7
@@ -601,16 +598,14 @@ def test_flow_control_callbacks_raise() -> None:
         await drain(world, peer, count)
         await world.turns()
 
-    events = play(LOOPS["ferrio"], scenario)
-    assert names(events)[-4:] == [
+    events = play(LOOPS["ferrio"], scenario) if MISCOUNTS else compare(scenario)
+    assert names(events)[1:] == [
         "pause_writing",
         "exception_handler",
         "resume_writing",
         "exception_handler",
-    ] or (
-        names(events)[1:5]
-        == ["pause_writing", "exception_handler", "resume_writing", "exception_handler"]
-    )
+        "connection_lost",
+    ]
 
 
 @pytest.mark.skipif(not HAS_PAUSE, reason="asyncio's can't pause before Python 3.12")
@@ -864,6 +859,8 @@ def test_ten_thousand_rounds_leak_nothing() -> None:
             self.transport.sendto(data, addr)
 
     class Client(Echo):
+        lost: asyncio.Future[None]
+
         def datagram_received(self, data: bytes, addr: Any) -> None:
             self.transport.close()
 
