@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _ferrio, _tls
 from ._signals import Signals
+from ._subprocesses import Subprocesses
 
 _logger = logging.getLogger("asyncio")
 
@@ -39,7 +40,7 @@ def _not_yet(name: str) -> Any:
     return method
 
 
-class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
+class Loop(_ferrio.Loop, Signals, Subprocesses, asyncio.BaseEventLoop):
     """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there."""
 
     if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
     def __init__(self) -> None:
         # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
+        Subprocesses.__init__(self)
         _ferrio.Loop.__init__(self)
 
     def run_forever(self) -> None:
@@ -91,6 +93,7 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
             return
         asyncio.BaseEventLoop.close(self)
         self._close()
+        self._close_children()
         self._close_signals()
 
     # A task factory is called as this interpreter's asyncio calls it.
@@ -156,15 +159,11 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
         if error:
             raise OSError(error, f"Connect call failed {address}")
 
-    connect_read_pipe = _not_yet("connect_read_pipe")
-    connect_write_pipe = _not_yet("connect_write_pipe")
     create_datagram_endpoint = _not_yet("create_datagram_endpoint")
     create_unix_connection = _not_yet("create_unix_connection")
     create_unix_server = _not_yet("create_unix_server")
     sendfile = _not_yet("sendfile")
     sock_sendfile = _not_yet("sock_sendfile")
-    subprocess_exec = _not_yet("subprocess_exec")
-    subprocess_shell = _not_yet("subprocess_shell")
 
 
 def new_event_loop() -> Loop:

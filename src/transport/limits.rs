@@ -3,13 +3,11 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi as capi;
 use pyo3::prelude::*;
 
-use super::stream::{StreamTransport, none};
-use crate::event_loop::Loop;
+use super::life::Transport;
+use super::stream::none;
 use crate::ffi::{Args, Ref, Signature};
-use crate::{method, method0};
 
 /// Above this many bytes the protocol is told to pause, unless it sets its own limits.
 const HIGH_WATER: usize = 64 * 1024;
@@ -31,12 +29,19 @@ impl Default for Limits {
     }
 }
 
-impl Ref<'_, '_, StreamTransport> {
+/// A transport with a write buffer.
+pub trait FlowControl: Transport {
+    /// The water marks.
+    fn limits(&self) -> &Limits;
+    /// How many bytes wait to be sent.
+    fn waiting(&self) -> usize;
+}
+
+impl<T: FlowControl> Ref<'_, '_, T> {
     /// Calls `pause_writing` when the buffer has risen above the high-water mark.
     pub(super) fn pause_protocol_if_full(self) -> PyResult<()> {
-        let limits = &self.limits;
-        if self.outgoing.borrow().len() <= limits.high.get() || limits.protocol_paused.replace(true)
-        {
+        let limits = self.limits();
+        if self.waiting() <= limits.high.get() || limits.protocol_paused.replace(true) {
             return Ok(());
         }
         self.call_flow_control("pause_writing")
@@ -44,8 +49,8 @@ impl Ref<'_, '_, StreamTransport> {
 
     /// Calls `resume_writing` when the buffer has fallen to the low-water mark.
     pub(super) fn resume_protocol_if_drained(self) -> PyResult<()> {
-        let limits = &self.limits;
-        if !limits.protocol_paused.get() || self.outgoing.borrow().len() > limits.low.get() {
+        let limits = self.limits();
+        if !limits.protocol_paused.get() || self.waiting() > limits.low.get() {
             return Ok(());
         }
         limits.protocol_paused.set(false);
@@ -54,17 +59,16 @@ impl Ref<'_, '_, StreamTransport> {
 
     fn call_flow_control(self, method: &str) -> PyResult<()> {
         let py = self.py();
-        let Some(protocol) = self.protocol.get(py) else { return Ok(()) };
-        let Err(error) = protocol.call_method0(method) else { return Ok(()) };
-        self.with_loop(py, |event_loop| {
-            let context = [("transport", self.to_any()), ("protocol", protocol)];
-            Loop::report(event_loop, error, &format!("protocol.{method}() failed"), &context)
-        })
+        let Some(protocol) = self.protocol().get(py) else { return Ok(()) };
+        match protocol.call_method0(method) {
+            Ok(_) => Ok(()),
+            Err(error) => self.report(error, &format!("protocol.{method}() failed")),
+        }
     }
 }
 
-fn set_write_buffer_limits<'py>(
-    this: Ref<'_, 'py, StreamTransport>,
+pub(super) fn set_write_buffer_limits<'py, T: FlowControl>(
+    this: Ref<'_, 'py, T>,
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
@@ -98,8 +102,9 @@ fn set_write_buffer_limits<'py>(
             low.repr()?
         )));
     }
-    this.limits.high.set(bytes(&high)?);
-    this.limits.low.set(bytes(&low)?);
+    let limits = this.limits();
+    limits.high.set(bytes(&high)?);
+    limits.low.set(bytes(&low)?);
     this.pause_protocol_if_full()?;
     none(py)
 }
@@ -109,36 +114,43 @@ fn bytes(limit: &Bound<'_, PyAny>) -> PyResult<usize> {
     limit.extract().or_else(|_| limit.extract::<f64>().map(|limit| limit as usize))
 }
 
-fn get_write_buffer_limits<'py>(
-    this: Ref<'_, 'py, StreamTransport>,
+pub(super) fn get_write_buffer_limits<'py, T: FlowControl>(
+    this: Ref<'_, 'py, T>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    Ok((this.limits.low.get(), this.limits.high.get()).into_pyobject(this.py())?.into_any())
+    Ok((this.limits().low.get(), this.limits().high.get()).into_pyobject(this.py())?.into_any())
 }
 
-fn get_write_buffer_size<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    let size = this.outgoing.borrow().len();
-    Ok(size.into_pyobject(this.py())?.into_any())
+pub(super) fn get_write_buffer_size<'py, T: FlowControl>(
+    this: Ref<'_, 'py, T>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.waiting().into_pyobject(this.py())?.into_any())
 }
 
-pub(super) fn methods() -> Vec<capi::PyMethodDef> {
-    vec![
-        method!(
-            StreamTransport,
-            c"set_write_buffer_limits",
-            set_write_buffer_limits,
-            c"set_write_buffer_limits(high=None, low=None)\n\nSet the marks at which the protocol pauses and resumes."
-        ),
-        method0!(
-            StreamTransport,
-            c"get_write_buffer_limits",
-            get_write_buffer_limits,
-            c"Return the low and the high water mark, in bytes."
-        ),
-        method0!(
-            StreamTransport,
-            c"get_write_buffer_size",
-            get_write_buffer_size,
-            c"Return how many bytes wait to be sent."
-        ),
-    ]
+/// The methods of a transport with a write buffer.
+macro_rules! flow_control_methods {
+    ($class:ty) => {{
+        use $crate::transport::limits;
+        vec![
+            $crate::method!(
+                $class,
+                c"set_write_buffer_limits",
+                limits::set_write_buffer_limits::<$class>,
+                c"set_write_buffer_limits(high=None, low=None)\n\nSet the marks at which the protocol pauses and resumes."
+            ),
+            $crate::method0!(
+                $class,
+                c"get_write_buffer_limits",
+                limits::get_write_buffer_limits::<$class>,
+                c"Return the low and the high water mark, in bytes."
+            ),
+            $crate::method0!(
+                $class,
+                c"get_write_buffer_size",
+                limits::get_write_buffer_size::<$class>,
+                c"Return how many bytes wait to be sent."
+            ),
+        ]
+    }};
 }
+
+pub(super) use flow_control_methods;

@@ -3,14 +3,21 @@
 //! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP socket: its life from
 //!   `connection_made` to `connection_lost`;
 //! - `read.rs`, `write.rs`: the way of the bytes in and out;
+//! - `pipe.rs`, `read_pipe.rs`, `write_pipe.rs`: [`ReadPipeTransport`](read_pipe::ReadPipeTransport) and
+//!   [`WritePipeTransport`](write_pipe::WritePipeTransport), the two ends of pipes, and what they have in common;
+//! - `life.rs`: what the lives of all have in common;
 //! - `limits.rs`: the water marks of the write buffer;
 //! - `info.rs`, `address.rs`: what `get_extra_info` tells;
 //! - `listener.rs`: a listening socket, which makes stream transports.
 
 pub mod address;
 mod info;
+mod life;
 mod limits;
 pub mod listener;
+pub mod pipe;
 pub mod read;
+pub mod read_pipe;
 pub mod stream;
 mod write;
+pub mod write_pipe;

@@ -5,16 +5,17 @@ use std::ffi::CStr;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use ferrio_reactor::{Readiness, Trigger, WriteQueue};
-use pyo3::exceptions::{PyOSError, PyResourceWarning};
+use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyType};
 
 use super::address::Address;
-use super::limits::Limits;
+use super::life::Transport;
+use super::limits::{FlowControl, Limits, flow_control_methods};
 use super::write::Chunk;
-use super::{info, limits, write};
+use super::{info, write};
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
@@ -104,18 +105,28 @@ impl Class for StreamTransport {
     }
 
     fn finalize(this: Ref<'_, '_, Self>) {
-        let py = this.py();
-        let warned = this.as_any().repr().and_then(|repr| {
-            let warn = py.import("warnings")?.getattr("warn")?;
-            let keywords = pyo3::types::PyDict::new(py);
-            keywords.set_item("source", this.as_any())?;
-            let message = format!("unclosed transport {repr}");
-            warn.call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
-        });
-        if let Err(error) = warned {
-            error.write_unraisable(py, Some(this.as_any()));
-        }
-        this.close_socket(py);
+        this.warn_unclosed();
+        this.close_socket(this.py());
+    }
+}
+
+impl Transport for StreamTransport {
+    fn event_loop(&self) -> &Slot {
+        &self.event_loop
+    }
+
+    fn protocol(&self) -> &Slot {
+        &self.protocol
+    }
+}
+
+impl FlowControl for StreamTransport {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn waiting(&self) -> usize {
+        self.outgoing.borrow().len()
     }
 }
 
@@ -213,21 +224,6 @@ impl StreamTransport {
         self.fd.get().unwrap_or(-1)
     }
 
-    /// Runs `body` with the transport's loop; does nothing once the connection is lost.
-    pub(super) fn with_loop<'py, R: Default>(
-        &self,
-        py: Python<'py>,
-        body: impl FnOnce(Ref<'_, 'py, Loop>) -> PyResult<R>,
-    ) -> PyResult<R> {
-        match self.event_loop.get(py) {
-            Some(event_loop) => match Ref::<Loop>::cast(&event_loop) {
-                Some(event_loop) => body(event_loop),
-                None => Ok(R::default()),
-            },
-            None => Ok(R::default()),
-        }
-    }
-
     /// Takes note of what the poller saw. Returns whether an entry for the ready queue is needed.
     pub fn note(&self, readiness: &Readiness) -> bool {
         if readiness.wakes_reader() {
@@ -313,7 +309,7 @@ impl Ref<'_, '_, StreamTransport> {
             Ok(())
         })?;
         if self.wants_read() {
-            self.with_loop(py, |event_loop| {
+            self.with_loop(|event_loop| {
                 self.enqueue(event_loop);
                 Ok(())
             })?;
@@ -327,7 +323,7 @@ impl Ref<'_, '_, StreamTransport> {
         if let Some(fd) = self.fd.get()
             && self.lost.get() == 0
         {
-            self.with_loop(py, |event_loop| {
+            self.with_loop(|event_loop| {
                 event_loop.watch(fd, Source::Stream(self.to_owned()), Trigger::Edge)
             })?;
         }
@@ -341,7 +337,6 @@ impl Ref<'_, '_, StreamTransport> {
 
     /// Closes after the write buffer is sent.
     pub(super) fn close(self) -> PyResult<()> {
-        let py = self.py();
         if self.closing.get() {
             return Ok(());
         }
@@ -351,45 +346,37 @@ impl Ref<'_, '_, StreamTransport> {
         if self.closing.replace(true) || !self.outgoing.borrow().is_empty() {
             return Ok(());
         }
-        self.lose(None, py)
+        self.lose(None)
     }
 
     /// Closes at once: what was not sent is dropped.
     pub(super) fn force_close(self, error: Option<PyErr>) -> PyResult<()> {
-        let py = self.py();
         if self.lost.get() > 0 {
             return Ok(());
         }
         let unsent = self.outgoing.borrow_mut().drain();
         self.closing.set(true);
-        let outcome = self.lose(error, py);
+        let outcome = self.lose(error);
         drop(unsent);
         outcome
     }
 
     /// Stops watching the socket and schedules `connection_lost`.
-    fn lose(self, error: Option<PyErr>, py: Python<'_>) -> PyResult<()> {
+    fn lose(self, error: Option<PyErr>) -> PyResult<()> {
         self.lost.set(self.lost.get() + 1);
-        self.with_loop(py, |event_loop| {
+        self.with_loop(|event_loop| {
             if let Some(fd) = self.fd.get() {
                 event_loop.unwatch(fd);
             }
-            let lost = self.as_any().getattr(intern!(py, "_call_connection_lost"))?;
-            let error = error.map_or_else(
-                || py.None().into_bound(py),
-                |error| error.into_value(py).into_bound(py).into_any(),
-            );
-            event_loop.check_callable()?;
-            let handle = Handle::create1(event_loop, lost, error, call::copy_context(py)?)?;
-            event_loop.push(Ready::Handle(handle));
             Ok(())
-        })
+        })?;
+        self.schedule_connection_lost(error)
     }
 
     /// The connection's end after everything was sent.
     pub(super) fn finish(self) -> PyResult<()> {
         let py = self.py();
-        self.with_loop(py, |event_loop| {
+        self.with_loop(|event_loop| {
             if let Some(fd) = self.fd.get() {
                 event_loop.unwatch(fd);
             }
@@ -405,12 +392,7 @@ impl Ref<'_, '_, StreamTransport> {
         let py = self.py();
         let kept = error.clone_ref(py);
         if !error.is_instance_of::<PyOSError>(py) {
-            self.with_loop(py, |event_loop| {
-                let transport = self.to_any();
-                let protocol = self.protocol.get_or_none(py);
-                let context = [("transport", transport), ("protocol", protocol)];
-                Loop::report(event_loop, error, message, &context)
-            })?;
+            self.report(error, message)?;
         }
         self.force_close(Some(kept))
     }
@@ -497,7 +479,7 @@ fn pause_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py
 fn resume_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     if !this.closing.get() && this.paused.replace(false) && this.wants_read() {
-        this.with_loop(py, |event_loop| {
+        this.with_loop(|event_loop| {
             this.enqueue(event_loop);
             Ok(())
         })?;
@@ -566,7 +548,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         method1!(StreamTransport, c"set_protocol", set_protocol, c"Set a new protocol."),
     ];
     methods.extend(write::methods());
-    methods.extend(limits::methods());
+    methods.extend(flow_control_methods!(StreamTransport));
     methods.extend(info::methods());
     let mut attributes = vec![
         attribute!(StreamTransport, c"_loop", get_loop),

@@ -22,7 +22,7 @@ use crate::{method0, method1};
 const GATHER_LIMIT: usize = 64 * 1024;
 
 /// After this many writes to a lost connection the log says so, as asyncio does.
-const LOST_WRITES_BEFORE_WARNING: u32 = 5;
+pub(super) const LOST_WRITES_BEFORE_WARNING: u32 = 5;
 
 const WRITE_ERROR: &str = "Fatal write error on socket transport";
 
@@ -36,7 +36,7 @@ pub enum Chunk {
 
 impl Chunk {
     /// A chunk of a bytes-like object. Raises what the buffer protocol raises.
-    fn of(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(super) fn of(data: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(bytes) = data.cast_exact::<PyBytes>() {
             let slice = bytes.as_bytes();
             return Ok(Chunk::Bytes(Slot::new(data.clone()), slice.as_ptr(), slice.len()));
@@ -97,7 +97,7 @@ fn write<'py>(
         return warn_lost(this);
     }
     let Some(fd) = this.fd() else { return none(py) };
-    let turn = this.with_loop(py, |event_loop| Ok(event_loop.turn()))?;
+    let turn = this.with_loop(|event_loop| Ok(event_loop.turn()))?;
     let mut sent = 0;
     if this.outgoing.borrow().is_empty() && this.write_turn.replace(turn) != turn {
         let outcome = match data.cast_exact::<PyBytes>() {
@@ -167,13 +167,12 @@ fn warn_lost<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, Py
 
 /// Looks after bytes that were added to the write buffer: sends early what is much, the rest at the turn's end.
 fn gathered(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
-    let py = this.py();
     if !this.full.get() {
         if this.outgoing.borrow().len() >= GATHER_LIMIT {
             return send_waiting(this);
         }
         if !this.flush_queued.replace(true) {
-            this.with_loop(py, |event_loop| {
+            this.with_loop(|event_loop| {
                 event_loop.flush_later(this.to_owned());
                 Ok(())
             })?;
