@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ferrio_reactor::clock;
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -12,7 +11,7 @@ use pyo3::types::PyDict;
 use super::handle::HoldsCallback;
 use super::readers::os_error;
 use super::ready::Ready;
-use super::{Loop, none};
+use super::{Loop, is_exit, none};
 use crate::ffi::Ref;
 use crate::task;
 
@@ -38,10 +37,11 @@ impl Loop {
         let py = this.py();
         self.turn.set(self.turn.get() + 1);
         let now = clock::now();
-        if self.ready.borrow().is_empty()
-            && self.flushes.borrow().is_empty()
-            && !self.stopping.get()
-        {
+        if self.is_idle() {
+            // A signal that came since Python code last ran would not end the wait; its handler may schedule something.
+            py.check_signals()?;
+        }
+        if self.is_idle() {
             let timeout =
                 self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
             self.poll(this, timeout.map(Duration::from_nanos))?;
@@ -49,6 +49,15 @@ impl Loop {
             self.poll(this, Some(Duration::ZERO))?;
         }
         self.queue_due_timers(py);
+        let outcome = self.run_batch(this);
+        // Also when the turn ends early: what was written is sent, as asyncio would have sent it.
+        let flushed = self.flush(this);
+        outcome.and(flushed)
+    }
+
+    /// Runs what is ready now; what becomes ready meanwhile is for the next turn.
+    #[inline]
+    fn run_batch(&self, this: Ref<'_, '_, Self>) -> PyResult<()> {
         let batch = self.ready.borrow().len();
         for _ in 0..batch {
             let next = self.ready.borrow_mut().pop_front();
@@ -59,7 +68,13 @@ impl Loop {
                 self.run_one(this, &ready)?;
             }
         }
-        self.flush(this)
+        Ok(())
+    }
+
+    /// Whether nothing is left to do but to wait.
+    #[inline]
+    fn is_idle(&self) -> bool {
+        self.ready.borrow().is_empty() && self.flushes.borrow().is_empty() && !self.stopping.get()
     }
 
     #[inline]
@@ -162,16 +177,19 @@ impl Loop {
         }
     }
 
-    /// Sends what the transports gathered during this turn.
+    /// Sends what the transports gathered during this turn: all of them, also when one is interrupted.
     fn flush(&self, this: Ref<'_, '_, Self>) -> PyResult<()> {
+        let mut outcome = Ok(());
         if self.flushes.borrow().is_empty() {
-            return Ok(());
+            return outcome;
         }
         for stream in self.flushes.take() {
             let stream = stream.get(this.py());
-            stream.flush().or_else(|error| Self::failed(this, error, stream.as_any()))?;
+            let flushed =
+                stream.flush().or_else(|error| Self::failed(this, error, stream.as_any()));
+            outcome = outcome.and(flushed);
         }
-        Ok(())
+        outcome
     }
 
     /// Reports an exception that nobody above could handle; `KeyboardInterrupt` and `SystemExit` are returned.
@@ -182,9 +200,7 @@ impl Loop {
         context: &[(&str, Bound<'_, PyAny>)],
     ) -> PyResult<()> {
         let py = this.py();
-        if error.is_instance_of::<PyKeyboardInterrupt>(py)
-            || error.is_instance_of::<PySystemExit>(py)
-        {
+        if is_exit(py, &error) {
             return Err(error);
         }
         let details = PyDict::new(py);

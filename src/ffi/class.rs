@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 
+use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
@@ -52,6 +53,14 @@ pub trait Class: Sized + 'static {
     fn retire(_this: Ref<'_, '_, Self>) {}
 }
 
+/// A class whose fields begin with those of `P`, so that its instances can be taken for `P`'s.
+///
+/// # Safety
+///
+/// The implementing type is `repr(C)` with a `P` as its first field, and its [`Definition`] names `P`'s class
+/// in [`extends`](Definition::extends).
+pub unsafe trait Extends<P: Class>: Class {}
+
 /// What the base's part of an instance needs from the garbage collector.
 #[derive(Clone, Copy)]
 enum BasePart {
@@ -75,6 +84,8 @@ pub struct ClassCell {
     offset: Cell<usize>,
     base: Cell<BasePart>,
     weak_references: Cell<bool>,
+    /// Where the instances have their `__dict__`; 0 for nowhere.
+    dictionary: Cell<usize>,
     free: RefCell<Vec<*mut ffi::PyObject>>,
 }
 
@@ -89,6 +100,7 @@ impl ClassCell {
             offset: Cell::new(0),
             base: Cell::new(BasePart::Nothing),
             weak_references: Cell::new(false),
+            dictionary: Cell::new(0),
             free: RefCell::new(Vec::new()),
         }
     }
@@ -103,20 +115,6 @@ impl ClassCell {
     pub fn get<'py>(&self, py: Python<'py>) -> Bound<'py, PyType> {
         // SAFETY: built at import and kept for the life of the process.
         unsafe { Bound::from_borrowed_ptr(py, self.kind.get().cast()).cast_into_unchecked() }
-    }
-
-    /// Whether the instances of `kind` have this class's fields: whether it inherits the layout, and not the methods only.
-    #[inline]
-    pub fn lends_layout_to(&self, kind: *mut ffi::PyTypeObject) -> bool {
-        let mut kind = kind;
-        while !kind.is_null() {
-            if kind == self.kind.get() {
-                return true;
-            }
-            // SAFETY: a ready type and its bases, which it keeps alive.
-            kind = unsafe { (*kind).tp_base };
-        }
-        false
     }
 
     /// The address of the fields of `object`, an instance of this class.
@@ -143,9 +141,13 @@ pub struct Definition {
     pub constructible: bool,
     /// Whether to add a list of weak references, for a base that has none.
     pub weak_references: bool,
-    /// A class of ours that becomes the first base, before that with the layout: both derive from the same one, and
-    /// what methods and slots it has can deal with instances of the new class, where its fields are not.
-    pub beside: Option<&'static ClassCell>,
+    /// Whether its instances take any attributes, for a base that doesn't let them.
+    pub dictionary: bool,
+    /// The least offset of the fields, in bytes.
+    pub fields_behind: usize,
+    /// A class of ours to be the first base, before that of the interpreter. Its fields must lie at the same offset as
+    /// the new class's, which must begin with them: see [`Extends`].
+    pub extends: Option<&'static ClassCell>,
 }
 
 /// Builds `T`'s class on top of `base` and keeps it in [`Class::class`].
@@ -159,7 +161,7 @@ pub fn build<'py, T: Class>(
     let base_type: *mut ffi::PyTypeObject = base.as_type_ptr();
     let cell = T::class();
     let base_size: usize = base.getattr("__basicsize__")?.extract()?;
-    let offset = base_size.next_multiple_of(align_of::<T>().max(8));
+    let offset = base_size.max(definition.fields_behind).next_multiple_of(align_of::<T>().max(8));
     cell.offset.set(offset);
     cell.base.set(base_part(base, base_size)?);
 
@@ -182,24 +184,29 @@ pub fn build<'py, T: Class>(
     methods.push(ffi::PyMethodDef::zeroed());
     slot(ffi::Py_tp_methods, Vec::leak(methods).as_mut_ptr().cast());
     let mut attributes = definition.attributes;
+    if definition.dictionary {
+        attributes.push(ffi::PyGetSetDef {
+            name: c"__dict__".as_ptr(),
+            get: Some(ffi::PyObject_GenericGetDict),
+            set: Some(ffi::PyObject_GenericSetDict),
+            doc: ptr::null(),
+            closure: ptr::null_mut(),
+        });
+    }
     attributes.push(ffi::PyGetSetDef::default());
     slot(ffi::Py_tp_getset, Vec::leak(attributes).as_mut_ptr().cast());
     let mut size = offset + size_of::<T>();
+    let mut members = Vec::new();
     if definition.weak_references {
-        let place = size.next_multiple_of(align_of::<*mut ffi::PyObject>());
-        size = place + size_of::<*mut ffi::PyObject>();
-        let members = vec![
-            ffi::PyMemberDef {
-                name: c"__weaklistoffset__".as_ptr(),
-                type_code: ffi::Py_T_PYSSIZET,
-                offset: place as ffi::Py_ssize_t,
-                flags: ffi::Py_READONLY,
-                doc: ptr::null(),
-            },
-            ffi::PyMemberDef::default(),
-        ];
-        slot(ffi::Py_tp_members, Vec::leak(members).as_mut_ptr().cast());
+        members.push(place_for(c"__weaklistoffset__", &mut size));
     }
+    if definition.dictionary {
+        let place = place_for(c"__dictoffset__", &mut size);
+        cell.dictionary.set(place.offset as usize);
+        members.push(place);
+    }
+    members.push(ffi::PyMemberDef::default());
+    slot(ffi::Py_tp_members, Vec::leak(members).as_mut_ptr().cast());
     slot(0, ptr::null_mut());
 
     let mut flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
@@ -220,11 +227,16 @@ pub fn build<'py, T: Class>(
         flags: flags as _,
         slots: slots.as_mut_ptr(),
     };
-    let bases = match definition.beside {
+    let bases = match definition.extends {
         None => base.clone().into_any(),
-        Some(beside) => PyTuple::new(py, [&beside.get(py), base])?.into_any(),
+        Some(parent) if parent.offset.get() == offset => {
+            PyTuple::new(py, [&parent.get(py), base])?.into_any()
+        }
+        Some(_) => {
+            return Err(PySystemError::new_err(format!("ferrio can't extend {base}: its size")));
+        }
     };
-    let hidden = definition.beside.map(HiddenFields::of);
+    let hidden = definition.extends.map(HiddenFields::of);
     // SAFETY: the spec and its slots are well-formed and outlive the call; the tables they name were leaked.
     let kind = unsafe {
         let kind = ffi::PyType_FromSpecWithBases(&mut spec, bases.as_ptr());
@@ -236,10 +248,22 @@ pub fn build<'py, T: Class>(
     Ok(kind)
 }
 
+/// A word behind the first `size` bytes of the instances, which CPython finds by that name.
+fn place_for(name: &'static CStr, size: &mut usize) -> ffi::PyMemberDef {
+    let place = size.next_multiple_of(align_of::<*mut ffi::PyObject>());
+    *size = place + size_of::<*mut ffi::PyObject>();
+    ffi::PyMemberDef {
+        name: name.as_ptr(),
+        type_code: ffi::Py_T_PYSSIZET,
+        offset: place as ffi::Py_ssize_t,
+        flags: ffi::Py_READONLY,
+        doc: ptr::null(),
+    }
+}
+
 /// While this lives, a class seems to have no fields but its base's.
 ///
-/// CPython refuses two bases that both add fields. Here only one of them has its fields in the new class, which is
-/// sound because the methods of the other one look where the fields of their object are.
+/// CPython refuses two bases that both add fields, for it can't know that ours add the same ones in the same place.
 struct HiddenFields {
     kind: *mut ffi::PyTypeObject,
     size: ffi::Py_ssize_t,
@@ -248,7 +272,7 @@ struct HiddenFields {
 impl HiddenFields {
     fn of(cell: &ClassCell) -> Self {
         let kind = cell.as_type_ptr();
-        // SAFETY: a type of ours that is built, and its base; nobody makes instances meanwhile.
+        // SAFETY: a type of ours that is built, and its base; no instance is made meanwhile.
         unsafe {
             let size = (*kind).tp_basicsize;
             (*kind).tp_basicsize = (*(*kind).tp_base).tp_basicsize;
@@ -272,7 +296,7 @@ fn base_part(base: &Bound<'_, PyType>, base_size: usize) -> PyResult<BasePart> {
     }
     if base.hasattr("__slots__")? {
         if base.getattr("__dictoffset__")?.extract::<isize>()? != 0 {
-            return Err(pyo3::exceptions::PySystemError::new_err(format!(
+            return Err(PySystemError::new_err(format!(
                 "ferrio can't extend {base}: its instances have a dictionary"
             )));
         }
@@ -344,13 +368,7 @@ unsafe extern "C" fn new<T: Class>(
     _kwargs: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: CPython calls `tp_new` with the type or a subtype.
-    unsafe {
-        if !T::class().lends_layout_to(kind) {
-            ffi::PyErr_SetString(ffi::PyExc_TypeError, c"not a subclass with this layout".as_ptr());
-            return ptr::null_mut();
-        }
-        allocate::<T>(kind)
-    }
+    unsafe { allocate::<T>(kind) }
 }
 
 unsafe extern "C" fn traverse<T: Class>(
@@ -373,6 +391,11 @@ unsafe extern "C" fn traverse<T: Class>(
 unsafe fn traverse_base<T: Class>(object: *mut ffi::PyObject, visit: &Visit) -> Traversal {
     // SAFETY: reading the type of a live object.
     let kind = unsafe { ffi::Py_TYPE(object) };
+    let dictionary = T::class().dictionary.get();
+    if dictionary != 0 {
+        // SAFETY: the word holds the instance's dictionary or null.
+        visit.pointer(unsafe { *object.cast::<u8>().add(dictionary).cast() })?;
+    }
     match T::class().base.get() {
         BasePart::Nothing => visit.pointer(kind.cast()),
         BasePart::Native { traverse, reports_type, .. } => {
@@ -410,6 +433,14 @@ unsafe extern "C" fn clear<T: Class>(object: *mut ffi::PyObject) -> c_int {
 /// `object` is an instance of `T`'s class whose base's part is intact.
 #[inline]
 unsafe fn clear_base<T: Class>(object: *mut ffi::PyObject) {
+    let dictionary = T::class().dictionary.get();
+    if dictionary != 0 {
+        // SAFETY: the word holds the instance's dictionary or null, and owns it.
+        unsafe {
+            let place = object.cast::<u8>().add(dictionary).cast::<*mut ffi::PyObject>();
+            ffi::Py_XDECREF(place.replace(ptr::null_mut()));
+        }
+    }
     match T::class().base.get() {
         BasePart::Native { clear: Some(clear), .. } => {
             // SAFETY: the base's own `tp_clear` on an object that begins with the base's part.
@@ -432,10 +463,6 @@ unsafe fn clear_base<T: Class>(object: *mut ffi::PyObject) {
 unsafe extern "C" fn finalize<T: Class>(object: *mut ffi::PyObject) {
     // SAFETY: CPython calls with a live instance and the GIL; the exception in flight is put back as it was.
     unsafe {
-        // `__del__` may be called by hand on an instance that inherits no more than the methods.
-        if !T::class().lends_layout_to(ffi::Py_TYPE(object)) {
-            return;
-        }
         let py = Python::assume_attached();
         let in_flight = PyErr::take(py);
         super::call::enter(|py| {

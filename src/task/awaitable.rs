@@ -6,7 +6,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi as capi;
 use pyo3::prelude::*;
 
-use super::future::AnyFuture;
+use super::future::Future;
 use super::none;
 use crate::ffi::call::Sent;
 use crate::ffi::{
@@ -44,7 +44,7 @@ impl Class for FutureIter {
 }
 
 /// `__await__()` and `__iter__()` of a future. Raises `RuntimeError` before `__init__`.
-pub fn iter<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+pub fn iter<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     this.check_initialized()?;
     let py = this.py();
     let iter = Owned::<FutureIter>::alloc(py)?;
@@ -56,7 +56,7 @@ pub fn iter<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
 fn advance<'py>(this: Ref<'_, 'py, FutureIter>) -> PyResult<Sent<'py>> {
     let py = this.py();
     let object = this.future.get(py);
-    let Some(future) = object.as_ref().and_then(AnyFuture::cast) else {
+    let Some(future) = object.as_ref().and_then(Ref::<Future>::cast) else {
         return Ok(Sent::Returned(none(py)));
     };
     if future.done() {

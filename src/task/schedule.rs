@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::callbacks::Callback;
-use super::future::AnyFuture;
+use super::future::Future;
 use super::step;
 use super::task::Task;
 use crate::event_loop::Loop;
@@ -55,10 +55,7 @@ fn keeps_methods(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
 #[inline]
 pub fn step_soon(task: Ref<'_, '_, Task>) -> PyResult<()> {
     let py = task.py();
-    let future = AnyFuture::from(task);
-    if task.direct.get()
-        && let Some(event_loop) = future.direct_loop()
-    {
+    if let Some(event_loop) = task.up::<Future>().direct_loop() {
         let event_loop = event_loop.get(py);
         event_loop.check_callable()?;
         event_loop.push(Ready::Task(task.to_owned()));
@@ -66,12 +63,12 @@ pub fn step_soon(task: Ref<'_, '_, Task>) -> PyResult<()> {
     }
     let step = step::step_callable(task)?;
     let context = task.context.get_or_none(py);
-    call_soon(&future.event_loop.get_or_none(py), &step, None, &context)
+    call_soon(&task.event_loop.get_or_none(py), &step, None, &context)
 }
 
 /// Lets `callback` be called with `future`. Raises what the loop's `call_soon` raises.
 #[inline]
-pub fn callback_soon(future: AnyFuture<'_, '_>, callback: &Callback) -> PyResult<()> {
+pub fn callback_soon(future: Ref<'_, '_, Future>, callback: &Callback) -> PyResult<()> {
     let py = future.py();
     if let Some(event_loop) = future.direct_loop() {
         let event_loop = event_loop.get(py);

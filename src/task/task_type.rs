@@ -164,8 +164,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             slots: vec![init_slot!(Task, Task::init), unary_slot!(Task, capi::Py_tp_repr, repr)],
             subclassable: true,
             constructible: true,
-            // Its methods take tasks as well: see `FutureOrTask`.
-            beside: Some(Future::class()),
+            extends: Some(Future::class()),
             ..Definition::default()
         },
     )

@@ -6,7 +6,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::event_loop::Loop;
-use crate::ffi::{Class, Ref, Slot};
+use crate::event_loop::handle::Handle;
+use crate::event_loop::ready::Ready;
+use crate::ffi::{Class, Ref, Slot, call};
+use crate::stdlib::stdlib;
 
 /// A transport: it has a loop and a protocol until its connection is lost.
 pub trait Transport: Class {
@@ -41,8 +44,29 @@ impl<'py, T: Transport> Ref<'_, 'py, T> {
         let py = self.py();
         self.with_loop(|event_loop| {
             let lost = self.as_any().getattr(intern!(py, "_call_connection_lost"))?;
-            let error = error.map(|error| error.into_value(py));
-            event_loop.as_any().call_method1(intern!(py, "call_soon"), (lost, error)).map(drop)
+            let error = error.map_or_else(
+                || py.None().into_bound(py),
+                |error| error.into_value(py).into_bound(py).into_any(),
+            );
+            event_loop.check_callable()?;
+            let handle = Handle::create1(event_loop, lost, error, call::copy_context(py)?)?;
+            event_loop.push(Ready::Handle(handle));
+            Ok(())
+        })
+    }
+
+    /// In debug mode, logs the transport and then `event`, at the level that is named.
+    pub(super) fn log(self, level: &str, event: &str, error: Option<&PyErr>) -> PyResult<()> {
+        let py = self.py();
+        self.with_loop(|event_loop| {
+            if !event_loop.debug() {
+                return Ok(());
+            }
+            let logger = py.import("asyncio.log")?.getattr("logger")?;
+            let keywords = PyDict::new(py);
+            keywords.set_item("exc_info", error.map(|error| error.value(py)))?;
+            logger.call_method(level, (format!("%r{event}"), self.as_any()), Some(&keywords))?;
+            Ok(())
         })
     }
 
@@ -50,11 +74,13 @@ impl<'py, T: Transport> Ref<'_, 'py, T> {
     pub(super) fn warn_unclosed(self) {
         let py = self.py();
         let warned = self.as_any().repr().and_then(|repr| {
-            let warn = py.import("warnings")?.getattr("warn")?;
             let keywords = PyDict::new(py);
             keywords.set_item("source", self.as_any())?;
             let message = format!("unclosed transport {repr}");
-            warn.call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
+            stdlib(py)
+                .warn
+                .bind(py)
+                .call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
         });
         if let Err(error) = warned {
             error.write_unraisable(py, Some(self.as_any()));

@@ -4,10 +4,12 @@ use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
+use pyo3::{Borrowed, IntoPyObjectExt};
 
 use super::life::Transport;
 use super::stream::none;
-use crate::ffi::{Args, Ref, Signature};
+use crate::ffi::{Args, Ref, Signature, Slot};
 
 /// Above this many bytes the protocol is told to pause, unless it sets its own limits.
 const HIGH_WATER: usize = 64 * 1024;
@@ -16,6 +18,8 @@ const HIGH_WATER: usize = 64 * 1024;
 pub struct Limits {
     high: Cell<usize>,
     low: Cell<usize>,
+    /// `(low, high)` as they were given, any numbers; nothing until then.
+    shown: Slot,
     protocol_paused: Cell<bool>,
 }
 
@@ -24,8 +28,21 @@ impl Default for Limits {
         Limits {
             high: Cell::new(HIGH_WATER),
             low: Cell::new(HIGH_WATER / 4),
+            shown: Slot::empty(),
             protocol_paused: Cell::new(false),
         }
+    }
+}
+
+impl Limits {
+    /// Whether the protocol was told to pause, and not yet to go on.
+    pub fn protocol_paused(&self) -> bool {
+        self.protocol_paused.get()
+    }
+
+    /// The field for the garbage collector.
+    pub fn shown(&self) -> &Slot {
+        &self.shown
     }
 }
 
@@ -35,13 +52,23 @@ pub trait FlowControl: Transport {
     fn limits(&self) -> &Limits;
     /// How many bytes wait to be sent.
     fn waiting(&self) -> usize;
+    /// Sends what waits only for more of the same turn.
+    fn send_gathered(_this: Ref<'_, '_, Self>) -> PyResult<()> {
+        Ok(())
+    }
 }
 
 impl<T: FlowControl> Ref<'_, '_, T> {
-    /// Calls `pause_writing` when the buffer has risen above the high-water mark.
+    fn is_above_high_water(self) -> bool {
+        self.waiting() > self.limits().high.get()
+    }
+
+    /// Calls `pause_writing` when more waits for the socket than the high-water mark allows.
     pub(super) fn pause_protocol_if_full(self) -> PyResult<()> {
-        let limits = self.limits();
-        if self.waiting() <= limits.high.get() || limits.protocol_paused.replace(true) {
+        if self.is_above_high_water() {
+            T::send_gathered(self)?;
+        }
+        if !self.is_above_high_water() || self.limits().protocol_paused.replace(true) {
             return Ok(());
         }
         self.call_flow_control("pause_writing")
@@ -67,6 +94,13 @@ impl<T: FlowControl> Ref<'_, '_, T> {
     }
 }
 
+/// Whether the protocol was told to pause.
+pub(super) fn protocol_paused<'py, T: FlowControl>(
+    this: Ref<'_, 'py, T>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyBool::new(this.py(), this.limits().protocol_paused.get()).to_owned().into_any())
+}
+
 pub(super) fn set_write_buffer_limits<'py, T: FlowControl>(
     this: Ref<'_, 'py, T>,
     args: &Args<'_, 'py>,
@@ -78,21 +112,14 @@ pub(super) fn set_write_buffer_limits<'py, T: FlowControl>(
         positional: 2,
         required: 0,
     })?;
-    // Python's arithmetic, for any number: an infinite limit is one, too.
-    let given = |value: Option<pyo3::Borrowed<'_, 'py, PyAny>>| {
+    let given = |value: Option<Borrowed<'_, 'py, PyAny>>| {
         value.filter(|value| !value.is_none()).map(|value| value.to_owned())
     };
+    let number = |number: usize| number.into_bound_py_any(py);
     let (high, low) = match (given(high), given(low)) {
-        (None, None) => {
-            let high = HIGH_WATER.into_pyobject(py)?.into_any();
-            let low = high.floor_div(4)?;
-            (high, low)
-        }
-        (None, Some(low)) => (low.mul(4)?, low),
-        (Some(high), None) => {
-            let low = high.floor_div(4)?;
-            (high, low)
-        }
+        (None, None) => (number(HIGH_WATER)?, number(HIGH_WATER / 4)?),
+        (None, Some(low)) => (number(4)?.mul(&low)?, low),
+        (Some(high), None) => (high.clone(), high.floor_div(4)?),
         (Some(high), Some(low)) => (high, low),
     };
     if !(high.ge(&low)? && low.ge(0)?) {
@@ -103,26 +130,36 @@ pub(super) fn set_write_buffer_limits<'py, T: FlowControl>(
         )));
     }
     let limits = this.limits();
-    limits.high.set(bytes(&high)?);
-    limits.low.set(bytes(&low)?);
+    limits.high.set(bytes(&high));
+    limits.low.set(bytes(&low));
+    limits.shown.set((low, high).into_bound_py_any(py)?);
     this.pause_protocol_if_full()?;
     none(py)
 }
 
-/// A limit in whole bytes: the conversion of a float saturates.
-fn bytes(limit: &Bound<'_, PyAny>) -> PyResult<usize> {
-    limit.extract().or_else(|_| limit.extract::<f64>().map(|limit| limit as usize))
+/// The greatest size that is not above `limit`, a number that is not negative.
+fn bytes(limit: &Bound<'_, PyAny>) -> usize {
+    limit
+        .extract::<usize>()
+        // A float's conversion rounds down and saturates.
+        .or_else(|_| limit.extract::<f64>().map(|limit| limit as usize))
+        .unwrap_or(usize::MAX)
 }
 
 pub(super) fn get_write_buffer_limits<'py, T: FlowControl>(
     this: Ref<'_, 'py, T>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    Ok((this.limits().low.get(), this.limits().high.get()).into_pyobject(this.py())?.into_any())
+    let (limits, py) = (this.limits(), this.py());
+    match limits.shown.get(py) {
+        Some(shown) => Ok(shown),
+        None => (limits.low.get(), limits.high.get()).into_bound_py_any(py),
+    }
 }
 
 pub(super) fn get_write_buffer_size<'py, T: FlowControl>(
     this: Ref<'_, 'py, T>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    T::send_gathered(this)?;
     Ok(this.waiting().into_pyobject(this.py())?.into_any())
 }
 

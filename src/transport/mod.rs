@@ -1,8 +1,10 @@
 //! Transports: each owns its socket and its buffers.
 //!
-//! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP socket: its life from
-//!   `connection_made` to `connection_lost`;
+//! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP or Unix socket, from `connection_made`
+//!   on;
+//! - `close.rs`: the ways in which its life ends, and `connection_lost`;
 //! - `read.rs`, `write.rs`: the way of the bytes in and out;
+//! - `sendfile.rs`: standing back while a file is sent;
 //! - `pipe.rs`, `read_pipe.rs`, `write_pipe.rs`: [`ReadPipeTransport`](read_pipe::ReadPipeTransport) and
 //!   [`WritePipeTransport`](write_pipe::WritePipeTransport), the two ends of pipes, and what they have in common;
 //! - `life.rs`: what the lives of all have in common;
@@ -11,6 +13,7 @@
 //! - `listener.rs`: a listening socket, which makes stream transports.
 
 pub mod address;
+mod close;
 mod info;
 mod life;
 mod limits;
@@ -18,6 +21,7 @@ pub mod listener;
 pub mod pipe;
 pub mod read;
 pub mod read_pipe;
+mod sendfile;
 pub mod stream;
 mod write;
 pub mod write_pipe;

@@ -184,20 +184,6 @@ impl<T: PipeEnd> Ref<'_, '_, T> {
         }
     }
 
-    /// In debug mode, logs the transport and then `event`.
-    pub(super) fn log(self, level: &str, event: &str, error: Option<&PyErr>) -> PyResult<()> {
-        let py = self.py();
-        if !self.with_loop(|event_loop| Ok(event_loop.debug()))? {
-            return Ok(());
-        }
-        let keywords = PyDict::new(py);
-        if let Some(error) = error {
-            keywords.set_item("exc_info", error.value(py))?;
-        }
-        let logger = py.import("asyncio.log")?.getattr("logger")?;
-        logger.call_method(level, (format!("%r{event}"), self.as_any()), Some(&keywords)).map(drop)
-    }
-
     /// `<ferrio.ReadPipeTransport closing fd=7 idle`: as asyncio's pipe transports show themselves, but for the end.
     pub(super) fn describe(self, direction: Direction) -> PyResult<String> {
         let pipe = self.pipe();
@@ -266,6 +252,15 @@ pub(super) fn get_file<'py, T: PipeEnd>(this: Ref<'_, 'py, T>) -> PyResult<Bound
     Ok(this.pipe().file.get_or_none(this.py()))
 }
 
+/// Who sets `None` closes the pipe himself.
+pub(super) fn set_file<T: PipeEnd>(
+    this: Ref<'_, '_, T>,
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    this.pipe().file.set_opt(value.filter(|value| !value.is_none()).cloned(), this.py());
+    Ok(())
+}
+
 pub(super) fn fileno<'py, T: PipeEnd>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.pipe().fd().into_pyobject(this.py())?.into_any())
 }
@@ -310,7 +305,12 @@ macro_rules! pipe_attributes {
         vec![
             $crate::attribute!($class, c"_loop", pipe::get_loop::<$class>),
             $crate::attribute!($class, c"_protocol", pipe::get_protocol::<$class>),
-            $crate::attribute!($class, c"_pipe", pipe::get_file::<$class>),
+            $crate::attribute!(
+                $class,
+                c"_pipe",
+                pipe::get_file::<$class>,
+                pipe::set_file::<$class>
+            ),
             $crate::attribute!($class, c"_fileno", pipe::fileno::<$class>),
         ]
     }};

@@ -206,6 +206,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             attributes: pipe_attributes!(ReadPipeTransport),
             slots: vec![unary_slot!(ReadPipeTransport, pyo3::ffi::Py_tp_repr, repr)],
             weak_references: true,
+            dictionary: true,
             ..Definition::default()
         },
     )

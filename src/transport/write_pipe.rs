@@ -14,9 +14,8 @@ use pyo3::types::{PyBool, PyByteArray, PyBytes, PyMemoryView, PyString, PyType};
 use super::limits::{FlowControl, Limits, flow_control_methods};
 use super::pipe::{Pipe, PipeEnd, pipe_attributes, pipe_methods};
 use super::stream::none;
-use super::write::{Chunk, LOST_WRITES_BEFORE_WARNING};
+use super::write::{Chunk, Given, LOST_WRITES_BEFORE_WARNING};
 use crate::event_loop::readers::{Direction, os_error};
-use crate::ffi::buffer::ReadableBuffer;
 use crate::ffi::{Class, ClassCell, Definition, Ref, Traversal, Visit, build};
 use crate::{method0, method1, unary_slot};
 
@@ -49,11 +48,13 @@ impl Class for WritePipeTransport {
 
     fn traverse(&self, visit: &Visit) -> Traversal {
         self.pipe.traverse(visit)?;
+        visit.slot(self.limits.shown())?;
         self.outgoing.borrow().buffers().try_for_each(|chunk| chunk.traverse(visit))
     }
 
     fn clear(&self) {
         self.pipe.clear();
+        self.limits.shown().clear();
     }
 
     fn must_finalize(&self) -> bool {
@@ -154,31 +155,30 @@ fn write<'py>(
     if !fine {
         return Err(PyAssertionError::new_err(data.repr()?.unbind()));
     }
-    if data.is_empty()? {
+    if !data.is_truthy()? {
         return none(py);
     }
     if this.pipe.closing.get() || this.lost_writes.get() > 0 {
         return warn_lost(this);
     }
+    let given = match Given::of(data) {
+        Ok(given) => given,
+        Err(error) => return this.fatal_error(error).and_then(|()| none(py)),
+    };
     let mut sent = 0;
     // What one call wrote leaves in one system call: between processes that share a pipe short writes are atomic.
     if this.outgoing.borrow().is_empty() {
-        let outcome = match data.cast_exact::<PyBytes>() {
-            Ok(bytes) => offer(this.pipe.fd(), bytes.as_bytes()).map_err(os_error),
-            Err(_) => ReadableBuffer::of(data)
-                .and_then(|buffer| offer(this.pipe.fd(), buffer.as_slice()).map_err(os_error)),
-        };
-        match outcome {
+        match offer(this.pipe.fd(), given.as_slice()) {
             Ok(None) => return none(py),
             Ok(Some(count)) => sent = count,
             Err(error) => {
-                this.fatal_error(error)?;
+                this.fatal_error(os_error(error))?;
                 return none(py);
             }
         }
         this.watch(Direction::Write, intern!(py, "_write_ready"))?;
     }
-    let chunk = Chunk::of(data)?;
+    let chunk = given.into_chunk();
     this.outgoing.borrow_mut().push_from(chunk, sent);
     this.pause_protocol_if_full()?;
     none(py)
@@ -304,6 +304,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             attributes: pipe_attributes!(WritePipeTransport),
             slots: vec![unary_slot!(WritePipeTransport, pyo3::ffi::Py_tp_repr, repr)],
             weak_references: true,
+            dictionary: true,
             ..Definition::default()
         },
     )
