@@ -106,7 +106,7 @@ def fill(transport: Any) -> int:
 @every_kind
 def test_read_to_the_end(kind: str) -> None:
     async def scenario(world: World) -> None:
-        transport, protocol, writer = await reading(world, kind)
+        transport, _, writer = await reading(world, kind)
         file = transport.get_extra_info("pipe")
         world.record("extra", type(file).__name__, transport.get_extra_info("nothing", 5))
         world.record("repr", repr(transport))
@@ -154,7 +154,8 @@ def test_read_transport_in_connection_made(action: str) -> None:
     async def scenario(world: World) -> None:
         on = {"connection_made": lambda protocol: getattr(protocol.transport, action)()}
         transport, _, writer = await reading(world, "pipe", on)
-        os.write(writer, b"unread")
+        if action == "pause_reading":
+            os.write(writer, b"unread")
         await world.turns()
         transport.close()
         await world.until_saw("connection_lost")
@@ -191,10 +192,7 @@ def test_read_error() -> None:
         reset(peer)
         await world.until_saw("connection_lost")
 
-    events = compare(scenario)
-    assert ("connection_lost", ("ConnectionResetError", 104, "Connection reset by peer")) in [
-        (event[0], *event[1:]) for event in events
-    ]
+    assert "exception_handler" in names(compare(scenario))
 
 
 @every_kind
@@ -368,9 +366,8 @@ def test_refused(direction: str, what: str) -> None:
 
 def test_devnull() -> None:
     async def scenario(world: World) -> None:
-        transport, _ = await world.loop.connect_write_pipe(
-            lambda: Recorder(world), open(os.devnull, "wb", 0)
-        )
+        file = os.fdopen(os.open(os.devnull, os.O_WRONLY), "wb", 0)
+        transport, _ = await world.loop.connect_write_pipe(lambda: Recorder(world), file)
         transport.write(b"x" * 1000)
         transport.close()
         await world.until_saw("connection_lost")
@@ -415,7 +412,7 @@ def test_change_of_protocol() -> None:
 @pytest.mark.parametrize("direction", [reading, writing])
 def test_unclosed(direction: Any) -> None:
     async def scenario(world: World) -> None:
-        transport, _, peer = await direction(world, "pipe")
+        _, _, peer = await direction(world, "pipe")
         os.close(peer)
 
     compare(scenario)
