@@ -68,7 +68,7 @@ class Subprocesses:
         bufsize: int,
         extra: dict[str, Any] | None = None,
         **kwargs: Any,
-    ) -> base_subprocess.BaseSubprocessTransport:
+    ) -> Any:
         """Start a child and return its transport, with its pipes connected; `kwargs` are those of Popen.
 
         Raises what Popen raises. Cancelled, the child is killed.
