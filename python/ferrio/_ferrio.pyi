@@ -142,6 +142,20 @@ class Loop:
         server: asyncio.AbstractServer | None = None,
         context: Context | None = None,
     ) -> StreamTransport: ...
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport: ...
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport: ...
     def _listen(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
@@ -156,3 +170,10 @@ class Loop:
 class StreamTransport(asyncio.Transport):
     def write(self, data: ReadableBuffer) -> None: ...
     def writelines(self, list_of_data: Iterable[ReadableBuffer]) -> None: ...
+
+@final
+class ReadPipeTransport(asyncio.ReadTransport): ...
+
+@final
+class WritePipeTransport(asyncio.WriteTransport):
+    def write(self, data: ReadableBuffer) -> None: ...

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from . import _ferrio, _tls
 from ._sendfile import Sendfile
 from ._signals import Signals
+from ._subprocesses import Subprocesses
 from ._unix import UnixSockets
 
 _logger = logging.getLogger("asyncio")
@@ -40,7 +41,7 @@ def _not_yet(name: str) -> Any:
     return method
 
 
-class Loop(UnixSockets, Sendfile, Signals, asyncio.BaseEventLoop):
+class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
     """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there."""
 
     if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Loop(UnixSockets, Sendfile, Signals, asyncio.BaseEventLoop):
         # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
         UnixSockets.__init__(self)
+        Subprocesses.__init__(self)
         _ferrio.Loop.__init__(self)
 
     def run_forever(self) -> None:
@@ -104,6 +106,7 @@ class Loop(UnixSockets, Sendfile, Signals, asyncio.BaseEventLoop):
         # Not by its name, which may be gone already when an interpreter that ends drops the loop.
         super().close()
         self._close()
+        self._close_children()
         self._close_signals()
 
     def _create_task_by_factory(self, *args: Any, **kwargs: Any) -> Any:
@@ -170,11 +173,7 @@ class Loop(UnixSockets, Sendfile, Signals, asyncio.BaseEventLoop):
         if error:
             raise OSError(error, f"Connect call failed {address}")
 
-    connect_read_pipe = _not_yet("connect_read_pipe")
-    connect_write_pipe = _not_yet("connect_write_pipe")
     create_datagram_endpoint = _not_yet("create_datagram_endpoint")
-    subprocess_exec = _not_yet("subprocess_exec")
-    subprocess_shell = _not_yet("subprocess_shell")
 
 
 def new_event_loop() -> Loop:

@@ -10,11 +10,8 @@ use pyo3::types::PyString;
 
 use super::stream::{StreamTransport, none};
 use super::write;
-use crate::event_loop::Loop;
-use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::os_error;
-use crate::event_loop::ready::Ready;
-use crate::ffi::{Ref, call};
+use crate::ffi::Ref;
 use crate::{method0, method1};
 
 impl StreamTransport {
@@ -61,28 +58,20 @@ impl Ref<'_, '_, StreamTransport> {
 
     /// Stops watching the socket and schedules `connection_lost`.
     fn lose(self, error: Option<PyErr>) -> PyResult<()> {
-        let py = self.py();
         self.lost.set(self.lost.get() + 1);
-        self.with_loop(py, |event_loop| {
+        self.with_loop(|event_loop| {
             if let Some(fd) = self.fd() {
                 event_loop.unwatch(fd);
             }
-            let lost = self.as_any().getattr(intern!(py, "_call_connection_lost"))?;
-            let error = error.map_or_else(
-                || py.None().into_bound(py),
-                |error| error.into_value(py).into_bound(py).into_any(),
-            );
-            event_loop.check_callable()?;
-            let handle = Handle::create1(event_loop, lost, error, call::copy_context(py)?)?;
-            event_loop.push(Ready::Handle(handle));
             Ok(())
-        })
+        })?;
+        self.schedule_connection_lost(error)
     }
 
     /// The connection's end after everything was sent.
     pub(super) fn finish(self) -> PyResult<()> {
         let py = self.py();
-        self.with_loop(py, |event_loop| {
+        self.with_loop(|event_loop| {
             if let Some(fd) = self.fd() {
                 event_loop.unwatch(fd);
             }
@@ -97,14 +86,9 @@ impl Ref<'_, '_, StreamTransport> {
         let py = self.py();
         let kept = error.clone_ref(py);
         if error.is_instance_of::<PyOSError>(py) {
-            self.log(&format!(": {message}"), Some(&error))?;
+            self.log("debug", &format!(": {message}"), Some(&error))?;
         } else {
-            self.with_loop(py, |event_loop| {
-                let transport = self.to_any();
-                let protocol = self.protocol.get_or_none(py);
-                let context = [("transport", transport), ("protocol", protocol)];
-                Loop::report(event_loop, error, message, &context)
-            })?;
+            self.report(error, message)?;
         }
         self.force_close(Some(kept))
     }

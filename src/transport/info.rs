@@ -91,7 +91,7 @@ pub(super) fn repr<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'
         Some(_) => {}
     }
     text.push_str(&format!(" fd={}", this.number.get()));
-    if this.with_loop(this.py(), |event_loop| Ok(!event_loop.is_closed()))? {
+    if this.with_loop(|event_loop| Ok(!event_loop.is_closed()))? {
         let reading = this.started.get() && this.reads() && !this.ended.get();
         text.push_str(if reading { " read=polling" } else { " read=idle" });
         let waiting = this.outgoing.borrow().len();

@@ -3,16 +3,13 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi as capi;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use pyo3::{Borrowed, IntoPyObjectExt};
 
-use super::stream::{StreamTransport, none};
-use super::write;
-use crate::event_loop::Loop;
+use super::life::Transport;
+use super::stream::none;
 use crate::ffi::{Args, Ref, Signature, Slot};
-use crate::{method, method0};
 
 /// Above this many bytes the protocol is told to pause, unless it sets its own limits.
 const HIGH_WATER: usize = 64 * 1024;
@@ -49,17 +46,29 @@ impl Limits {
     }
 }
 
-impl Ref<'_, '_, StreamTransport> {
+/// A transport with a write buffer.
+pub trait FlowControl: Transport {
+    /// The water marks.
+    fn limits(&self) -> &Limits;
+    /// How many bytes wait to be sent.
+    fn waiting(&self) -> usize;
+    /// Sends what waits only for more of the same turn.
+    fn send_gathered(_this: Ref<'_, '_, Self>) -> PyResult<()> {
+        Ok(())
+    }
+}
+
+impl<T: FlowControl> Ref<'_, '_, T> {
     fn is_above_high_water(self) -> bool {
-        self.outgoing.borrow().len() > self.limits.high.get()
+        self.waiting() > self.limits().high.get()
     }
 
     /// Calls `pause_writing` when more waits for the socket than the high-water mark allows.
     pub(super) fn pause_protocol_if_full(self) -> PyResult<()> {
         if self.is_above_high_water() {
-            write::send_gathered(self)?;
+            T::send_gathered(self)?;
         }
-        if !self.is_above_high_water() || self.limits.protocol_paused.replace(true) {
+        if !self.is_above_high_water() || self.limits().protocol_paused.replace(true) {
             return Ok(());
         }
         self.call_flow_control("pause_writing")
@@ -67,8 +76,8 @@ impl Ref<'_, '_, StreamTransport> {
 
     /// Calls `resume_writing` when the buffer has fallen to the low-water mark.
     pub(super) fn resume_protocol_if_drained(self) -> PyResult<()> {
-        let limits = &self.limits;
-        if !limits.protocol_paused.get() || self.outgoing.borrow().len() > limits.low.get() {
+        let limits = self.limits();
+        if !limits.protocol_paused.get() || self.waiting() > limits.low.get() {
             return Ok(());
         }
         limits.protocol_paused.set(false);
@@ -77,24 +86,23 @@ impl Ref<'_, '_, StreamTransport> {
 
     fn call_flow_control(self, method: &str) -> PyResult<()> {
         let py = self.py();
-        let Some(protocol) = self.protocol.get(py) else { return Ok(()) };
-        let Err(error) = protocol.call_method0(method) else { return Ok(()) };
-        self.with_loop(py, |event_loop| {
-            let context = [("transport", self.to_any()), ("protocol", protocol)];
-            Loop::report(event_loop, error, &format!("protocol.{method}() failed"), &context)
-        })
+        let Some(protocol) = self.protocol().get(py) else { return Ok(()) };
+        match protocol.call_method0(method) {
+            Ok(_) => Ok(()),
+            Err(error) => self.report(error, &format!("protocol.{method}() failed")),
+        }
     }
 }
 
 /// Whether the protocol was told to pause.
-pub(super) fn protocol_paused<'py>(
-    this: Ref<'_, 'py, StreamTransport>,
+pub(super) fn protocol_paused<'py, T: FlowControl>(
+    this: Ref<'_, 'py, T>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    Ok(PyBool::new(this.py(), this.limits.protocol_paused.get()).to_owned().into_any())
+    Ok(PyBool::new(this.py(), this.limits().protocol_paused.get()).to_owned().into_any())
 }
 
-fn set_write_buffer_limits<'py>(
-    this: Ref<'_, 'py, StreamTransport>,
+pub(super) fn set_write_buffer_limits<'py, T: FlowControl>(
+    this: Ref<'_, 'py, T>,
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
@@ -121,9 +129,10 @@ fn set_write_buffer_limits<'py>(
             low.repr()?
         )));
     }
-    this.limits.high.set(bytes(&high));
-    this.limits.low.set(bytes(&low));
-    this.limits.shown.set((low, high).into_bound_py_any(py)?);
+    let limits = this.limits();
+    limits.high.set(bytes(&high));
+    limits.low.set(bytes(&low));
+    limits.shown.set((low, high).into_bound_py_any(py)?);
     this.pause_protocol_if_full()?;
     none(py)
 }
@@ -137,41 +146,48 @@ fn bytes(limit: &Bound<'_, PyAny>) -> usize {
         .unwrap_or(usize::MAX)
 }
 
-fn get_write_buffer_limits<'py>(
-    this: Ref<'_, 'py, StreamTransport>,
+pub(super) fn get_write_buffer_limits<'py, T: FlowControl>(
+    this: Ref<'_, 'py, T>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (limits, py) = (&this.limits, this.py());
+    let (limits, py) = (this.limits(), this.py());
     match limits.shown.get(py) {
         Some(shown) => Ok(shown),
         None => (limits.low.get(), limits.high.get()).into_bound_py_any(py),
     }
 }
 
-fn get_write_buffer_size<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    write::send_gathered(this)?;
-    let size = this.outgoing.borrow().len();
-    Ok(size.into_pyobject(this.py())?.into_any())
+pub(super) fn get_write_buffer_size<'py, T: FlowControl>(
+    this: Ref<'_, 'py, T>,
+) -> PyResult<Bound<'py, PyAny>> {
+    T::send_gathered(this)?;
+    Ok(this.waiting().into_pyobject(this.py())?.into_any())
 }
 
-pub(super) fn methods() -> Vec<capi::PyMethodDef> {
-    vec![
-        method!(
-            StreamTransport,
-            c"set_write_buffer_limits",
-            set_write_buffer_limits,
-            c"set_write_buffer_limits(high=None, low=None)\n\nSet the marks at which the protocol pauses and resumes."
-        ),
-        method0!(
-            StreamTransport,
-            c"get_write_buffer_limits",
-            get_write_buffer_limits,
-            c"Return the low and the high water mark, in bytes."
-        ),
-        method0!(
-            StreamTransport,
-            c"get_write_buffer_size",
-            get_write_buffer_size,
-            c"Return how many bytes wait to be sent."
-        ),
-    ]
+/// The methods of a transport with a write buffer.
+macro_rules! flow_control_methods {
+    ($class:ty) => {{
+        use $crate::transport::limits;
+        vec![
+            $crate::method!(
+                $class,
+                c"set_write_buffer_limits",
+                limits::set_write_buffer_limits::<$class>,
+                c"set_write_buffer_limits(high=None, low=None)\n\nSet the marks at which the protocol pauses and resumes."
+            ),
+            $crate::method0!(
+                $class,
+                c"get_write_buffer_limits",
+                limits::get_write_buffer_limits::<$class>,
+                c"Return the low and the high water mark, in bytes."
+            ),
+            $crate::method0!(
+                $class,
+                c"get_write_buffer_size",
+                limits::get_write_buffer_size::<$class>,
+                c"Return how many bytes wait to be sent."
+            ),
+        ]
+    }};
 }
+
+pub(super) use flow_control_methods;

@@ -5,6 +5,9 @@
 //! - `close.rs`: the ways in which its life ends, and `connection_lost`;
 //! - `read.rs`, `write.rs`: the way of the bytes in and out;
 //! - `sendfile.rs`: standing back while a file is sent;
+//! - `pipe.rs`, `read_pipe.rs`, `write_pipe.rs`: [`ReadPipeTransport`](read_pipe::ReadPipeTransport) and
+//!   [`WritePipeTransport`](write_pipe::WritePipeTransport), the two ends of pipes, and what they have in common;
+//! - `life.rs`: what the lives of all have in common;
 //! - `limits.rs`: the water marks of the write buffer;
 //! - `info.rs`, `address.rs`: what `get_extra_info` tells;
 //! - `listener.rs`: a listening socket, which makes stream transports.
@@ -12,9 +15,13 @@
 pub mod address;
 mod close;
 mod info;
+mod life;
 mod limits;
 pub mod listener;
+pub mod pipe;
 pub mod read;
+pub mod read_pipe;
 mod sendfile;
 pub mod stream;
 mod write;
+pub mod write_pipe;

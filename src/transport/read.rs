@@ -146,7 +146,7 @@ fn receive(transport: &StreamTransport, room: &mut [u8]) -> io::Result<Read<usiz
 
 fn ended(transport: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     let py = transport.py();
-    transport.log(" received EOF", None)?;
+    transport.log("debug", " received EOF", None)?;
     let Some(protocol) = transport.protocol.get(py) else { return Ok(()) };
     let keep_open =
         protocol.call_method0(intern!(py, "eof_received")).and_then(|keep| keep.is_truthy());

@@ -77,7 +77,7 @@ fn wait<'py>(this: Ref<'_, 'py, StreamTransport>, waiter: &Slot) -> PyResult<Bou
     if this.event_loop.is_empty() {
         return Err(PyConnectionError::new_err(CLOSED));
     }
-    this.with_loop(py, |event_loop| {
+    this.with_loop(|event_loop| {
         waiter.set(create_future(event_loop)?.into_any(py));
         Ok(())
     })?;

@@ -5,7 +5,6 @@ use std::ffi::CStr;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 use ferrio_reactor::{Readiness, Trigger, WriteQueue};
-use pyo3::exceptions::PyResourceWarning;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -13,7 +12,8 @@ use pyo3::types::{PyBool, PyType};
 
 use super::address::Address;
 use super::close::{self, tell_server};
-use super::limits::Limits;
+use super::life::Transport;
+use super::limits::{FlowControl, Limits, flow_control_methods};
 use super::write::Chunk;
 use super::{info, limits, sendfile, write};
 use crate::event_loop::Loop;
@@ -21,7 +21,6 @@ use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
 use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
-use crate::stdlib::stdlib;
 use crate::{attribute, method_named1, method0, unary_slot};
 
 /// The fields of `ferrio.StreamTransport`.
@@ -121,18 +120,7 @@ impl Class for StreamTransport {
             return;
         }
         let py = this.py();
-        let warned = this.as_any().repr().and_then(|repr| {
-            let keywords = pyo3::types::PyDict::new(py);
-            keywords.set_item("source", this.as_any())?;
-            let message = format!("unclosed transport {repr}");
-            stdlib(py)
-                .warn
-                .bind(py)
-                .call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
-        });
-        if let Err(error) = warned {
-            error.write_unraisable(py, Some(this.as_any()));
-        }
+        this.warn_unclosed();
         this.close_socket(py);
         // Older servers only count their connections, and asyncio leaves the count as it is.
         if cfg!(Py_3_13)
@@ -140,6 +128,30 @@ impl Class for StreamTransport {
         {
             error.write_unraisable(py, Some(this.as_any()));
         }
+    }
+}
+
+impl Transport for StreamTransport {
+    fn event_loop(&self) -> &Slot {
+        &self.event_loop
+    }
+
+    fn protocol(&self) -> &Slot {
+        &self.protocol
+    }
+}
+
+impl FlowControl for StreamTransport {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn waiting(&self) -> usize {
+        self.outgoing.borrow().len()
+    }
+
+    fn send_gathered(this: Ref<'_, '_, Self>) -> PyResult<()> {
+        write::send_gathered(this)
     }
 }
 
@@ -231,7 +243,7 @@ impl StreamTransport {
         let (Some(protocol), Some(fd)) = (this.protocol.get(py), this.fd()) else { return Ok(()) };
         let made = protocol.getattr(intern!(py, "connection_made"))?;
         let context = call::copy_context(py)?;
-        this.with_loop(py, |event_loop| {
+        this.with_loop(|event_loop| {
             let handle = Handle::create1(event_loop, made, this.to_any(), context)?;
             event_loop.watch(py, fd, Source::Stream(this.to_owned()), Trigger::Edge)?;
             event_loop.push(Ready::Handle(handle));
@@ -244,21 +256,6 @@ impl StreamTransport {
     #[inline]
     pub(super) fn fd(&self) -> Option<RawFd> {
         self.fd.get()
-    }
-
-    /// Runs `body` with the transport's loop; does nothing once the connection is lost.
-    pub(super) fn with_loop<'py, R: Default>(
-        &self,
-        py: Python<'py>,
-        body: impl FnOnce(Ref<'_, 'py, Loop>) -> PyResult<R>,
-    ) -> PyResult<R> {
-        match self.event_loop.get(py) {
-            Some(event_loop) => match Ref::<Loop>::cast(&event_loop) {
-                Some(event_loop) => body(event_loop),
-                None => Ok(R::default()),
-            },
-            None => Ok(R::default()),
-        }
     }
 
     /// Takes note of what the poller saw. Returns whether an entry for the ready queue is needed.
@@ -317,7 +314,7 @@ impl Ref<'_, '_, StreamTransport> {
         let outcome = if self.started.replace(true) { self.transfer() } else { self.begin() };
         // Also after an interrupt: the poller doesn't tell again what it has told.
         if self.wants_read() || self.wants_write() {
-            self.with_loop(self.py(), |event_loop| {
+            self.with_loop(|event_loop| {
                 self.enqueue(event_loop);
                 Ok(())
             })?;
@@ -353,21 +350,6 @@ impl Ref<'_, '_, StreamTransport> {
         }
         Ok(())
     }
-
-    /// Debug mode: tells the log what happens to the transport.
-    pub(super) fn log(self, event: &str, error: Option<&PyErr>) -> PyResult<()> {
-        let py = self.py();
-        self.with_loop(py, |event_loop| {
-            if !event_loop.debug() {
-                return Ok(());
-            }
-            let logger = py.import("asyncio.log")?.getattr("logger")?;
-            let keywords = pyo3::types::PyDict::new(py);
-            keywords.set_item("exc_info", error.map(|error| error.value(py)))?;
-            logger.call_method("debug", (format!("%r{event}"), self.as_any()), Some(&keywords))?;
-            Ok(())
-        })
-    }
 }
 
 pub(super) fn none(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -384,7 +366,7 @@ fn is_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, P
 
 fn pause_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
     if !this.closing.get() && !this.paused.replace(true) {
-        this.log(" pauses reading", None)?;
+        this.log("debug", " pauses reading", None)?;
     }
     none(this.py())
 }
@@ -398,12 +380,12 @@ fn resume_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'p
     this.ended.set(false);
     this.context.set(call::copy_context(py)?);
     if this.wants_read() {
-        this.with_loop(py, |event_loop| {
+        this.with_loop(|event_loop| {
             this.enqueue(event_loop);
             Ok(())
         })?;
     }
-    this.log(" resumes reading", None)?;
+    this.log("debug", " resumes reading", None)?;
     none(py)
 }
 
@@ -461,7 +443,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     ];
     methods.extend(close::methods());
     methods.extend(write::methods());
-    methods.extend(limits::methods());
+    methods.extend(flow_control_methods!(StreamTransport));
     methods.extend(info::methods());
     methods.extend(sendfile::methods());
     let mut attributes = vec![
@@ -469,7 +451,11 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         attribute!(StreamTransport, c"_protocol", get_protocol),
         attribute!(StreamTransport, c"_start_tls_compatible", start_tls_compatible),
         attribute!(StreamTransport, c"_sendfile_compatible", sendfile::compatible),
-        attribute!(StreamTransport, c"_protocol_paused", limits::protocol_paused),
+        attribute!(
+            StreamTransport,
+            c"_protocol_paused",
+            limits::protocol_paused::<StreamTransport>
+        ),
     ];
     attributes.extend(info::attributes());
     build::<StreamTransport>(

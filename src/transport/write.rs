@@ -22,7 +22,7 @@ use crate::{method_named1, method0};
 const GATHER_LIMIT: usize = 64 * 1024;
 
 /// After this many writes to a lost connection the log says so, as asyncio does.
-const LOST_WRITES_BEFORE_WARNING: u32 = 5;
+pub(super) const LOST_WRITES_BEFORE_WARNING: u32 = 5;
 
 const WRITE_ERROR: &str = "Fatal write error on socket transport";
 
@@ -58,21 +58,21 @@ impl AsRef<[u8]> for Chunk {
 }
 
 /// The caller's bytes for the length of a call of `write`.
-enum Given<'py> {
+pub(super) enum Given<'py> {
     Bytes(Bound<'py, PyBytes>),
     Lent(ReadableBuffer),
 }
 
 impl<'py> Given<'py> {
     /// The bytes of a bytes-like object. Raises what the buffer protocol raises, and may run Python code.
-    fn of(data: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(super) fn of(data: &Bound<'py, PyAny>) -> PyResult<Self> {
         match data.cast_exact::<PyBytes>() {
             Ok(bytes) => Ok(Given::Bytes(bytes.clone())),
             Err(_) => ReadableBuffer::of(data).map(Given::Lent),
         }
     }
 
-    fn as_slice(&self) -> &[u8] {
+    pub(super) fn as_slice(&self) -> &[u8] {
         match self {
             Given::Bytes(bytes) => bytes.as_bytes(),
             Given::Lent(buffer) => buffer.as_slice(),
@@ -80,7 +80,7 @@ impl<'py> Given<'py> {
     }
 
     /// The bytes to keep. What was lent is given back later, for that may run Python code.
-    fn to_chunk(&self) -> Chunk {
+    pub(super) fn to_chunk(&self) -> Chunk {
         match self {
             Given::Bytes(bytes) => {
                 let (start, length) = (bytes.as_bytes().as_ptr(), bytes.as_bytes().len());
@@ -236,7 +236,7 @@ fn warn_lost<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, Py
 /// Whether a write of now is sent at once: nothing waits before it, and it is the first of this turn, or the loop
 /// doesn't run and no turn will end.
 fn is_sent_at_once(this: Ref<'_, '_, StreamTransport>) -> PyResult<bool> {
-    let turn = this.with_loop(this.py(), |event_loop| Ok(event_loop.turn()))?;
+    let turn = this.with_loop(|event_loop| Ok(event_loop.turn()))?;
     Ok(turn.is_none_or(|turn| this.write_turn.replace(turn) != turn)
         && this.outgoing.borrow().is_empty())
 }
@@ -249,12 +249,11 @@ fn remember_context(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
 
 /// Looks after bytes that were added to the write buffer: sends early what is much, the rest at the turn's end.
 fn gathered(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
-    let py = this.py();
     if this.outgoing.borrow().len() >= GATHER_LIMIT {
         send_gathered(this)?;
     }
     if this.wants_write() && !this.flush_queued.replace(true) {
-        this.with_loop(py, |event_loop| {
+        this.with_loop(|event_loop| {
             event_loop.flush_later(this.to_owned());
             Ok(())
         })?;

@@ -34,6 +34,8 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 _ALIKE = [
     (re.compile(r"ferrio\.StreamTransport|_SelectorSocketTransport"), "Transport"),
+    (re.compile(r"ferrio\.ReadPipeTransport|_UnixReadPipeTransport"), "ReadPipe"),
+    (re.compile(r"ferrio\.WritePipeTransport|_UnixWritePipeTransport"), "WritePipe"),
     (re.compile(r"fd=\d+"), "fd=N"),
     (re.compile(r"File descriptor \d+"), "File descriptor N"),
     (re.compile(r"port': \d+|, \d{4,5}\)"), ", PORT)"),
@@ -300,7 +302,9 @@ def compare(
     expected = [event for event in expected if not only_asyncio(event)]
     actual = play(LOOPS["ferrio"], scenario, debug)
     if actual != expected:
-        lines = difflib.unified_diff(_shown(expected), _shown(actual), "asyncio", "ferrio", lineterm="")
+        lines = difflib.unified_diff(
+            _shown(expected), _shown(actual), "asyncio", "ferrio", lineterm=""
+        )
         raise AssertionError("the loops differ:\n" + "\n".join(lines))
     return actual
 
