@@ -21,14 +21,14 @@ use crate::task;
 pub fn run<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
     // Entered once for the whole run, so that references released on the way are released at once.
     Python::attach(|_| {
-        loop {
-            let outcome = this.run_turn(this);
-            let cleared = task::current::clear(this);
-            outcome.and(cleared)?;
-            if this.stopping.get() {
-                return none(this);
+        let outcome = loop {
+            let turn = this.run_turn(this);
+            if turn.is_err() || this.stopping.get() {
+                break turn;
             }
-        }
+        };
+        outcome.and(task::current::clear(this))?;
+        none(this)
     })
 }
 
@@ -44,6 +44,8 @@ impl Loop {
         if self.is_idle() {
             let timeout =
                 self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
+            // Other threads may look meanwhile.
+            task::current::clear(this)?;
             self.poll(this, timeout.map(Duration::from_nanos))?;
         } else if self.io.borrow().as_ref().is_some_and(|io| io.pace.due(now)) {
             self.poll(this, Some(Duration::ZERO))?;
@@ -183,6 +185,7 @@ impl Loop {
         if self.flushes.borrow().is_empty() {
             return outcome;
         }
+        task::current::clear(this)?;
         for stream in self.flushes.take() {
             let stream = stream.get(this.py());
             let flushed =

@@ -16,7 +16,7 @@ use crate::{method, method0, method1, send_slots, unary_slot};
 
 /// The fields of `ferrio.FutureIter`.
 pub struct FutureIter {
-    /// Empty once the result was returned or an exception thrown in.
+    /// Empty after `close()` or `throw()`, and up to 3.13 once the result was returned.
     future: Slot,
 }
 
@@ -60,6 +60,8 @@ fn advance<'py>(this: Ref<'_, 'py, FutureIter>) -> PyResult<Sent<'py>> {
         return Ok(Sent::Returned(none(py)));
     };
     if future.done() {
+        // From 3.14 on one that is asked again answers again.
+        #[cfg(not(Py_3_14))]
         this.future.clear();
         return future.result().map(Sent::Returned);
     }

@@ -157,7 +157,7 @@ fn get_log_traceback<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyA
 }
 
 fn set_log_traceback(this: Ref<'_, '_, Future>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    if given(value)?.is_truthy()? {
+    if given(this.as_any(), value, "_log_traceback")?.is_truthy()? {
         return Err(PyValueError::new_err("_log_traceback can only be set to False"));
     }
     this.log_traceback.set(false);
@@ -169,8 +169,12 @@ fn get_blocking<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> 
 }
 
 fn set_blocking(this: Ref<'_, '_, Future>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    if !cfg!(Py_3_14) {
+        this.check_initialized()?;
+    }
+    let value = given(this.as_any(), value, "_asyncio_future_blocking")?;
     this.check_initialized()?;
-    let blocking = given(value)?.is_truthy()?;
+    let blocking = value.is_truthy()?;
     this.blocking.set(blocking);
     Ok(())
 }
@@ -180,15 +184,24 @@ fn get_cancel_message<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, Py
 }
 
 fn set_cancel_message(this: Ref<'_, '_, Future>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    this.cancel_message.set(given(value)?.clone());
+    this.cancel_message.set(given(this.as_any(), value, "_cancel_message")?.clone());
     Ok(())
 }
 
-/// The value that a setter got. Raises `AttributeError` for `del`.
+/// The value that the setter of an attribute got. Raises `AttributeError` for `del`.
 pub(super) fn given<'a, 'py>(
+    object: &Bound<'py, PyAny>,
     value: Option<&'a Bound<'py, PyAny>>,
+    name: &str,
 ) -> PyResult<&'a Bound<'py, PyAny>> {
-    value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))
+    match value {
+        Some(value) => Ok(value),
+        None if cfg!(Py_3_14) => Err(PyAttributeError::new_err(format!(
+            "attribute '{name}' of '{}' objects cannot be deleted",
+            object.get_type().name()?
+        ))),
+        None => Err(PyAttributeError::new_err("cannot delete attribute")),
+    }
 }
 
 fn repr<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {

@@ -178,7 +178,7 @@ fn write<'py>(
         }
         this.watch(Direction::Write, intern!(py, "_write_ready"))?;
     }
-    let chunk = given.into_chunk();
+    let chunk = given.to_chunk();
     this.outgoing.borrow_mut().push_from(chunk, sent);
     this.pause_protocol_if_full()?;
     none(py)

@@ -1,6 +1,7 @@
 """Subprocesses: real ones, side by side with asyncio's loop where it does the same."""
 
 import asyncio
+import contextlib
 import errno
 import gc
 import logging
@@ -336,7 +337,9 @@ def test_closed_loop_leaves_the_child_alone(watching: str) -> None:
     process = transport.get_extra_info("subprocess")
     assert process.poll() is None
     process.kill()
-    has_ended(process.pid)
+    # A thread that waits for it may have been faster.
+    with contextlib.suppress(ChildProcessError):
+        has_ended(process.pid)
     transport.close()
 
 

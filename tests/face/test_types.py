@@ -90,15 +90,7 @@ def test_a_server_and_its_transports_are_of_asyncio_s_types(loop: ferrio.Loop) -
 
 
 NOT_YET = [
-    "connect_read_pipe",
-    "connect_write_pipe",
     "create_datagram_endpoint",
-    "create_unix_connection",
-    "create_unix_server",
-    "sendfile",
-    "sock_sendfile",
-    "subprocess_exec",
-    "subprocess_shell",
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -357,7 +358,8 @@ def test_keyboard_interrupt_in_a_callback_ends_the_run_and_nothing_else(
         kept = [event for event in world.events if event[:2] != ("exception_handler", "Exception in callback")]
         results[name] = [names(kept), world.received(), interrupted]
     assert results["ferrio"] == results["asyncio"]
-    assert results["ferrio"][1:] == [big, [error]]
+    assert results["ferrio"][1] == big
+    assert set(results["ferrio"][2]) == {error}
 
 
 @both_kinds
@@ -488,6 +490,7 @@ def test_a_closed_transport_in_a_cycle_does_not_warn(kind: Any) -> None:
     assert "warning" not in names(events)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio looks at it since 3.12, ferrio always")
 @both_kinds
 def test_connecting_on_a_socket_twice(kind: Any) -> None:
     async def scenario(world: World) -> None:

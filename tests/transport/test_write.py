@@ -7,6 +7,7 @@ import asyncio
 import random
 import select
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,8 +73,9 @@ WRONG: dict[str, Any] = {
     "falsy": 0,
     "empty str": "",
     "not contiguous": memoryview(b"hello")[::2],
-    "no dimension": memoryview(b"h").cast("B", ()),
 }
+if sys.version_info >= (3, 12):  # Before, asyncio stumbles over it after it has been sent.
+    WRONG["no dimension"] = memoryview(b"h").cast("B", ())
 
 
 @pytest.mark.parametrize("name", WRONG)
