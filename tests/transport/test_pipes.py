@@ -413,9 +413,14 @@ def test_change_of_protocol() -> None:
 def test_unclosed(direction: Any) -> None:
     async def scenario(world: World) -> None:
         _, _, peer = await direction(world, "pipe")
-        os.close(peer)
+        # Open until the transport is gone, which its end would close.
+        peers.append(peer)
 
-    compare(scenario)
+    peers: list[int] = []
+    events = compare(scenario)
+    assert any("unclosed transport" in str(event) for event in events)
+    for peer in peers:
+        os.close(peer)
 
 
 def test_cancelled_while_connecting() -> None:

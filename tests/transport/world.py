@@ -36,7 +36,7 @@ _ALIKE = [
     (re.compile(r"ferrio\.StreamTransport|_SelectorSocketTransport"), "Transport"),
     (re.compile(r"ferrio\.ReadPipeTransport|_UnixReadPipeTransport"), "ReadPipe"),
     (re.compile(r"ferrio\.WritePipeTransport|_UnixWritePipeTransport"), "WritePipe"),
-    (re.compile(r"fd=\d+"), "fd=N"),
+    (re.compile(r"\b(fd|name)=\d+"), r"\1=N"),
     (re.compile(r"File descriptor \d+"), "File descriptor N"),
     (re.compile(r"port': \d+|, \d{4,5}\)"), ", PORT)"),
     (re.compile(r" at 0x[0-9a-f]+"), ""),
