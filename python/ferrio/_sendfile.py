@@ -11,18 +11,16 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from . import _ferrio
 
 # On 32-bit systems more than 1 GiB at once would overflow.
 _LARGEST_BLOCK = sys.maxsize // 2 + 1
 
 
-class Sendfile:
-    """The native half of `sendfile` and `sock_sendfile`, for a loop with `_sock_writable`."""
-
-    if TYPE_CHECKING:
-
-        def _sock_writable(self, sock: socket.socket) -> Awaitable[None]: ...
+class Sendfile(_ferrio.Loop):
+    """The native loop with its half of `sendfile` and `sock_sendfile`."""
 
     async def _sock_sendfile_native(
         self, sock: socket.socket, file: Any, offset: int, count: int | None

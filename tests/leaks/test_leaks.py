@@ -41,5 +41,7 @@ def test_a_loop_left_open_at_the_end_says_nothing() -> None:
     """The interpreter drops it when half of the modules are gone."""
     code = "import asyncio, ferrio; loop = ferrio.new_event_loop(); asyncio.set_event_loop(loop)"
     code += "; loop.run_until_complete(asyncio.sleep(0))"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=20, check=True)
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=20, check=True
+    )
     assert child.stderr == b""

@@ -20,18 +20,31 @@ async def connect(world: World, address: Any, **options: Any) -> None:
     """Connect, and record what comes of it."""
     host, port = address
     try:
-        transport, protocol = await world.loop.create_connection(lambda: Recorder(world), host, port, **options)
+        transport, protocol = await world.loop.create_connection(
+            lambda: Recorder(world), host, port, **options
+        )
     except Exception as error:
-        world.record("failed", str(error).replace(str(port), "PORT"), type(error).__name__, getattr(error, "errno", 0))
+        world.record(
+            "failed",
+            str(error).replace(str(port), "PORT"),
+            type(error).__name__,
+            getattr(error, "errno", 0),
+        )
         for part in getattr(error, "exceptions", ()):
-            world.record("part", str(part).replace(str(port), "PORT"), type(part).__name__, part.errno)
+            world.record(
+                "part", str(part).replace(str(port), "PORT"), type(part).__name__, part.errno
+            )
     else:
-        world.record("peer", transport.get_extra_info("peername")[0], protocol.transport is transport)
+        world.record(
+            "peer", transport.get_extra_info("peername")[0], protocol.transport is transport
+        )
         transport.close()
         await world.until_saw("connection_lost")
 
 
-ALL_ERRORS = [{}] if sys.version_info < (3, 12) else [{}, {"all_errors": True}, {"all_errors": False}]
+ALL_ERRORS = (
+    [{}] if sys.version_info < (3, 12) else [{}, {"all_errors": True}, {"all_errors": False}]
+)
 WAYS: list[dict[str, Any]] = [
     {},
     {"family": socket.AF_INET},
@@ -64,7 +77,9 @@ def test_connecting(host: Any, options: dict[str, Any], served: bool) -> None:
         hosts = ["127.0.0.1", "::1"] if served else []
         port = unused_port()
         listeners = [
-            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+            socket.create_server(
+                (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+            )
             for host in hosts
         ]
         await connect(world, (host, port), **options)
@@ -106,7 +121,9 @@ def test_local_address() -> None:
     assert ("busy", "OSError", errno.EADDRINUSE) in events
 
 
-@pytest.mark.parametrize("name", ["refused", "datagram", "closed", "unconnected", "object", "blocking", "with host"])
+@pytest.mark.parametrize(
+    "name", ["refused", "datagram", "closed", "unconnected", "object", "blocking", "with host"]
+)
 def test_sockets_of_ones_own(name: str) -> None:
     async def scenario(world: World) -> None:
         ours, peer = world.pair()
@@ -125,8 +142,12 @@ def test_sockets_of_ones_own(name: str) -> None:
         elif name == "with host":
             keywords = {"host": "127.0.0.1", "port": 1}
         try:
-            transport, _ = await world.loop.create_connection(lambda: Recorder(world), sock=sock, **keywords)
-            world.record("made", sock.gettimeout(), transport.get_extra_info("peername") is not None)
+            transport, _ = await world.loop.create_connection(
+                lambda: Recorder(world), sock=sock, **keywords
+            )
+            world.record(
+                "made", sock.gettimeout(), transport.get_extra_info("peername") is not None
+            )
             transport.close()
             await world.until_saw("connection_lost")
         finally:
@@ -137,7 +158,9 @@ def test_sockets_of_ones_own(name: str) -> None:
     compare(scenario)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"host": None}, {"host": "127.0.0.1"}, {"port": 1}], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [{}, {"host": None}, {"host": "127.0.0.1"}, {"port": 1}], ids=str
+)
 def test_missing_arguments(arguments: dict[str, Any]) -> None:
     async def scenario(world: World) -> None:
         await world.loop.create_connection(lambda: Recorder(world), **arguments)
@@ -145,7 +168,9 @@ def test_missing_arguments(arguments: dict[str, Any]) -> None:
     assert names(compare(scenario))[0] == "raised"
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), OSError(5, "no"), asyncio.CancelledError("no")], ids=repr)
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), OSError(5, "no"), asyncio.CancelledError("no")], ids=repr
+)
 @pytest.mark.parametrize("where", ["factory", "connection_made"])
 def test_errors_while_connecting(error: BaseException, where: str) -> None:
     async def scenario(world: World) -> None:
@@ -271,7 +296,9 @@ def test_streams() -> None:
             writer.writelines([b"a\n", b"b", b"\n"])
             world.record("until", await reader.readuntil(b"B"))
             world.record("exactly", await reader.readexactly(1))
-            world.record("info", writer.get_extra_info("peername") == server.sockets[0].getsockname())
+            world.record(
+                "info", writer.get_extra_info("peername") == server.sockets[0].getsockname()
+            )
             world.record("can", writer.can_write_eof(), writer.is_closing())
             writer.write_eof()
             world.record("rest", await reader.read(), reader.at_eof())

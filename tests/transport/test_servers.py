@@ -70,8 +70,12 @@ def test_hosts(name: str) -> None:
             lambda: Recorder(world, {"data_received": echo}), HOSTS[name], port
         )
         addresses = sorted((sock.family.name, *sock.getsockname()) for sock in server.sockets)
-        world.record("sockets", [address[0:2] for address in addresses], all(a[2] == port for a in addresses))
-        world.record("types", type(server.sockets).__name__, {type(sock).__name__ for sock in server.sockets})
+        world.record(
+            "sockets", [address[0:2] for address in addresses], all(a[2] == port for a in addresses)
+        )
+        world.record(
+            "types", type(server.sockets).__name__, {type(sock).__name__ for sock in server.sockets}
+        )
         for family, host, *_ in addresses:
             host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
             world.record("talk", await talk(world, (host, port), socket.AddressFamily[family]))
@@ -90,7 +94,9 @@ def listening(**options: Any) -> Any:
     async def scenario(world: World) -> None:
         port = options.pop("same_port", None)
         keywords = {name: value() if callable(value) else value for name, value in options.items()}
-        server = await world.loop.create_server(lambda: Recorder(world, {"data_received": echo}), **keywords)
+        server = await world.loop.create_server(
+            lambda: Recorder(world, {"data_received": echo}), **keywords
+        )
         sock = server.sockets[0]
         world.record(
             "options",
@@ -178,7 +184,9 @@ def test_port_in_use() -> None:
         try:
             await world.loop.create_server(lambda: Recorder(world), "127.0.0.1", port)
         except OSError as error:
-            world.record("refused", type(error).__name__, error.errno, str(error).replace(str(port), "PORT"))
+            world.record(
+                "refused", type(error).__name__, error.errno, str(error).replace(str(port), "PORT")
+            )
         first.close()
 
     events = compare(scenario)
@@ -187,9 +195,13 @@ def test_port_in_use() -> None:
 
 def test_a_port_shared_by_two_servers() -> None:
     async def scenario(world: World) -> None:
-        first = await world.loop.create_server(lambda: Recorder(world), "127.0.0.1", 0, reuse_port=True)
+        first = await world.loop.create_server(
+            lambda: Recorder(world), "127.0.0.1", 0, reuse_port=True
+        )
         port = first.sockets[0].getsockname()[1]
-        second = await world.loop.create_server(lambda: Recorder(world), "127.0.0.1", port, reuse_port=True)
+        second = await world.loop.create_server(
+            lambda: Recorder(world), "127.0.0.1", port, reuse_port=True
+        )
         world.record("both", first.is_serving(), second.is_serving())
         first.close()
         second.close()
@@ -266,7 +278,9 @@ def test_serve_forever_ends_with_close() -> None:
 
 def test_server_as_context_manager() -> None:
     async def scenario(world: World) -> None:
-        async with await world.loop.create_server(lambda: Recorder(world), "127.0.0.1", 0) as server:
+        async with await world.loop.create_server(
+            lambda: Recorder(world), "127.0.0.1", 0
+        ) as server:
             world.record("serving", server.is_serving())
         world.record("serving", server.is_serving(), server.sockets)
         server.close()
@@ -407,9 +421,9 @@ def test_a_protocol_factory_that_exits(error: type[BaseException]) -> None:
         calls = iter([True, False, False])
 
         def make() -> Any:
-            if next(calls):  # noqa: B023
+            if next(calls):
                 raise error
-            return Recorder(world, {"data_received": echo})  # noqa: B023
+            return Recorder(world, {"data_received": echo})
 
         server = loop.run_until_complete(loop.create_server(make, "127.0.0.1", 0))
         address = server.sockets[0].getsockname()
@@ -430,7 +444,9 @@ def test_a_protocol_factory_that_exits(error: type[BaseException]) -> None:
 @pytest.mark.parametrize("way", ["close", "reset"])
 def test_peers_that_are_gone_before_they_are_accepted(kind: Any, way: str) -> None:
     async def scenario(world: World) -> None:
-        server = await world.loop.create_server(lambda: kind(world, {"data_received": echo}), "127.0.0.1", 0)
+        server = await world.loop.create_server(
+            lambda: kind(world, {"data_received": echo}), "127.0.0.1", 0
+        )
         address = server.sockets[0].getsockname()
         for _ in range(5):
             client = socket.create_connection(address)
@@ -476,7 +492,9 @@ def test_transports_of_a_server_on_a_unix_socket() -> None:
     async def scenario(world: World) -> None:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind("")  # The kernel chooses an abstract name.
-        server = await world.loop.create_server(lambda: Recorder(world, {"data_received": echo}), sock=listener)
+        server = await world.loop.create_server(
+            lambda: Recorder(world, {"data_received": echo}), sock=listener
+        )
         world.record("talk", await talk(world, listener.getsockname(), socket.AF_UNIX))
         await world.until_saw("connection_lost")
         server.close()
