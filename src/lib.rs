@@ -26,6 +26,8 @@ mod _ferrio {
         task::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
+        module.add("TlsTransport", transport::tls::define(py)?)?;
+        module.add("_tls_engine", transport::tls::engine::best(py))?;
         transport::listener::define(py)
     }
 }

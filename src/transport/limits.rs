@@ -63,24 +63,23 @@ impl Ref<'_, '_, StreamTransport> {
     }
 }
 
-fn set_write_buffer_limits<'py>(
-    this: Ref<'_, 'py, StreamTransport>,
-    args: &Args<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = this.py();
-    let [high, low] = args.parse(&Signature {
-        name: "set_write_buffer_limits",
-        parameters: ["high", "low"],
-        positional: 2,
-        required: 0,
-    })?;
+/// The arguments `high` and `low` of the method `name`, in bytes; what isn't given follows from the other, or from
+/// `default`, the high-water mark.
+///
+/// Raises `ValueError` unless `high >= low >= 0`.
+pub(super) fn marks(
+    args: &Args<'_, '_>,
+    name: &'static str,
+    default: usize,
+) -> PyResult<(usize, usize)> {
+    let py = args.py();
+    let [high, low] =
+        args.parse(&Signature { name, parameters: ["high", "low"], positional: 2, required: 0 })?;
     // Python's arithmetic, for any number: an infinite limit is one, too.
-    let given = |value: Option<pyo3::Borrowed<'_, 'py, PyAny>>| {
-        value.filter(|value| !value.is_none()).map(|value| value.to_owned())
-    };
-    let (high, low) = match (given(high), given(low)) {
+    let (high, low) = (high.filter(|high| !high.is_none()), low.filter(|low| !low.is_none()));
+    let (high, low) = match (high.map(|high| high.to_owned()), low.map(|low| low.to_owned())) {
         (None, None) => {
-            let high = HIGH_WATER.into_pyobject(py)?.into_any();
+            let high = default.into_pyobject(py)?.into_any();
             let low = high.floor_div(4)?;
             (high, low)
         }
@@ -98,10 +97,18 @@ fn set_write_buffer_limits<'py>(
             low.repr()?
         )));
     }
-    this.limits.high.set(bytes(&high)?);
-    this.limits.low.set(bytes(&low)?);
+    Ok((bytes(&high)?, bytes(&low)?))
+}
+
+fn set_write_buffer_limits<'py>(
+    this: Ref<'_, 'py, StreamTransport>,
+    args: &Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (high, low) = marks(args, "set_write_buffer_limits", HIGH_WATER)?;
+    this.limits.high.set(high);
+    this.limits.low.set(low);
     this.pause_protocol_if_full()?;
-    none(py)
+    none(this.py())
 }
 
 /// A limit in whole bytes: the conversion of a float saturates.

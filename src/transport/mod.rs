@@ -5,6 +5,7 @@
 //! - `read.rs`, `write.rs`: the way of the bytes in and out;
 //! - `limits.rs`: the water marks of the write buffer;
 //! - `info.rs`, `address.rs`: what `get_extra_info` tells;
+//! - `tls/`: [`TlsTransport`](tls::TlsTransport), an encrypted connection on top of another transport;
 //! - `listener.rs`: a listening socket, which makes stream transports.
 
 pub mod address;
@@ -13,4 +14,5 @@ mod limits;
 pub mod listener;
 pub mod read;
 pub mod stream;
+pub mod tls;
 mod write;

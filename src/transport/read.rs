@@ -1,6 +1,6 @@
 //! The way in: from the socket to the protocol.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::RawFd;
 
@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::stream::StreamTransport;
+use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::WritableBuffer;
 use crate::ffi::{Ref, call};
@@ -35,6 +36,9 @@ enum Read<T> {
 /// Reads once and calls the protocol. What is left is for the next turn, so that one busy peer doesn't starve the others.
 pub(super) fn read_once(transport: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     let Some(fd) = transport.fd() else { return Ok(()) };
+    if transport.encrypted.get() {
+        return read_ciphertext(transport, fd);
+    }
     if transport.updated.is_empty() {
         read_data(transport, fd)
     } else {
@@ -69,6 +73,33 @@ fn read_data(transport: Ref<'_, '_, StreamTransport>, fd: RawFd) -> PyResult<()>
                     .fatal_error(error, "Fatal error: protocol.data_received() call failed."),
             }
         }
+    }
+}
+
+thread_local! {
+    /// Where ciphertext lands. It is taken away while it is in use, for that runs Python code, which may come back here.
+    static CIPHERTEXT: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+fn read_ciphertext(transport: Ref<'_, '_, StreamTransport>, fd: RawFd) -> PyResult<()> {
+    let Some(protocol) = transport.protocol.get(transport.py()) else { return Ok(()) };
+    let Some(tls) = Ref::<TlsTransport>::cast_exact(&protocol) else { return Ok(()) };
+    let mut landing = CIPHERTEXT.take().unwrap_or_else(|| vec![0; READ_SIZE].into_boxed_slice());
+    let read = receive(&transport, fd, &mut landing);
+    let outcome = match read {
+        Ok(Read::Data(count)) => Some(tls.ciphertext_received(&landing[..count])),
+        _ => None,
+    };
+    CIPHERTEXT.set(Some(landing));
+    match (read, outcome) {
+        (Err(error), _) => {
+            transport.fatal_error(os_error(error), "Fatal read error on socket transport")
+        }
+        (Ok(Read::End), _) => ended(transport),
+        (_, Some(Err(error))) => {
+            transport.fatal_error(error, "Fatal error: protocol.buffer_updated() call failed.")
+        }
+        _ => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ use pyo3::types::{PyBool, PyType};
 
 use super::address::Address;
 use super::limits::Limits;
+use super::tls::TlsTransport;
 use super::write::Chunk;
 use super::{info, limits, write};
 use crate::event_loop::Loop;
@@ -56,6 +57,8 @@ pub struct StreamTransport {
     pub(super) ended: Cell<bool>,
     pub(super) paused: Cell<bool>,
     pub(super) closing: Cell<bool>,
+    /// Whether the protocol is a [`TlsTransport`], which is called without Python's help.
+    pub(super) encrypted: Cell<bool>,
     /// Counts the writes after the connection was lost, from 1.
     pub(super) lost: Cell<u32>,
 
@@ -266,6 +269,7 @@ impl StreamTransport {
             self.receive.set_opt(protocol.getattr_opt(intern!(py, "data_received"))?, py);
             self.updated.clear();
         }
+        self.encrypted.set(Ref::<TlsTransport>::cast_exact(protocol).is_some());
         self.protocol.set(protocol.clone());
         Ok(())
     }
@@ -417,7 +421,7 @@ impl Ref<'_, '_, StreamTransport> {
 }
 
 /// Whether `protocol` is an `asyncio.BufferedProtocol`.
-fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     protocol.is_instance(CLASS.import(protocol.py(), "asyncio.protocols", "BufferedProtocol")?)
 }

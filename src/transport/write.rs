@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::stream::{StreamTransport, none};
+use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
 use crate::ffi::{Ref, Slot, Traversal, Visit};
@@ -96,29 +97,52 @@ fn write<'py>(
     if this.lost.get() > 0 {
         return warn_lost(this);
     }
-    let Some(fd) = this.fd() else { return none(py) };
-    let turn = this.with_loop(py, |event_loop| Ok(event_loop.turn()))?;
-    let mut sent = 0;
-    if this.outgoing.borrow().is_empty() && this.write_turn.replace(turn) != turn {
-        let outcome = match data.cast_exact::<PyBytes>() {
-            Ok(bytes) => send(fd, bytes.as_bytes()).map_err(os_error),
-            Err(_) => ReadableBuffer::of(data)
-                .and_then(|buffer| send(fd, buffer.as_slice()).map_err(os_error)),
-        };
-        match outcome {
-            Ok(Sent::All) => return none(py),
-            Ok(Sent::Part(count)) => sent = count,
-            Err(error) => {
-                this.fatal_error(error, WRITE_ERROR)?;
-                return none(py);
-            }
-        }
+    let outcome = match data.cast_exact::<PyBytes>() {
+        Ok(bytes) => send_at_once(this, bytes.as_bytes())?,
+        Err(_) => send_at_once(this, ReadableBuffer::of(data)?.as_slice())?,
+    };
+    after_send(this, outcome, || Chunk::of(data))?;
+    none(py)
+}
+
+/// Sends `bytes`, which are not empty, now or as soon as the socket takes them: what a layer above writes.
+pub(super) fn write_owned(this: Ref<'_, '_, StreamTransport>, bytes: Vec<u8>) -> PyResult<()> {
+    if this.lost.get() > 0 {
+        return warn_lost(this).map(drop);
+    }
+    let outcome = send_at_once(this, &bytes)?;
+    after_send(this, outcome, || Ok(Chunk::Copy(bytes)))
+}
+
+/// Sends what the socket takes of the first write of a turn; nothing of a later one.
+fn send_at_once(this: Ref<'_, '_, StreamTransport>, bytes: &[u8]) -> PyResult<Result<Sent, PyErr>> {
+    let Some(fd) = this.fd() else { return Ok(Ok(Sent::All)) };
+    if this.gathers()? {
+        return Ok(Ok(Sent::Part(0)));
+    }
+    this.write_turn.set(this.turn()?);
+    let outcome = send(fd, bytes).map_err(os_error);
+    if matches!(outcome, Ok(Sent::Part(_))) {
         this.full.set(true);
     }
-    let chunk = Chunk::of(data)?;
-    this.outgoing.borrow_mut().push_from(chunk, sent);
-    gathered(this)?;
-    none(py)
+    Ok(outcome)
+}
+
+/// Keeps what was not sent, as the chunk that `rest` makes of all of it.
+fn after_send(
+    this: Ref<'_, '_, StreamTransport>,
+    outcome: Result<Sent, PyErr>,
+    rest: impl FnOnce() -> PyResult<Chunk>,
+) -> PyResult<()> {
+    match outcome {
+        Ok(Sent::All) => Ok(()),
+        Ok(Sent::Part(count)) => {
+            let chunk = rest()?;
+            this.outgoing.borrow_mut().push_from(chunk, count);
+            gathered(this)
+        }
+        Err(error) => this.fatal_error(error, WRITE_ERROR),
+    }
 }
 
 fn writelines<'py>(
@@ -167,17 +191,11 @@ fn warn_lost<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, Py
 
 /// Looks after bytes that were added to the write buffer: sends early what is much, the rest at the turn's end.
 fn gathered(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
-    let py = this.py();
     if !this.full.get() {
         if this.outgoing.borrow().len() >= GATHER_LIMIT {
             return send_waiting(this);
         }
-        if !this.flush_queued.replace(true) {
-            this.with_loop(py, |event_loop| {
-                event_loop.flush_later(this.to_owned());
-                Ok(())
-            })?;
-        }
+        this.flush_later()?;
     }
     this.pause_protocol_if_full()
 }
@@ -221,16 +239,51 @@ pub(super) fn send_waiting(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
 }
 
 impl Ref<'_, '_, StreamTransport> {
+    fn turn(self) -> PyResult<u64> {
+        self.with_loop(self.py(), |event_loop| Ok(event_loop.turn()))
+    }
+
+    /// Whether a write is to wait for the end of the turn, because this is not the first.
+    pub(super) fn gathers(self) -> PyResult<bool> {
+        Ok(!self.outgoing.borrow().is_empty() || self.write_turn.get() == self.turn()?)
+    }
+
+    /// Has [`flush`](Self::flush) called at the turn's end.
+    pub(super) fn flush_later(self) -> PyResult<()> {
+        if self.flush_queued.replace(true) {
+            return Ok(());
+        }
+        self.with_loop(self.py(), |event_loop| {
+            event_loop.flush_later(self.to_owned());
+            Ok(())
+        })
+    }
+
     /// Sends what was gathered during the turn that ends.
     ///
     /// Raises only `KeyboardInterrupt` and `SystemExit`, from the protocol's methods.
     pub fn flush(self) -> PyResult<()> {
         self.flush_queued.set(false);
+        if self.encrypted.get() {
+            self.flush_encryption()?;
+        }
         if self.full.get() || self.lost.get() > 0 || self.outgoing.borrow().is_empty() {
             return Ok(());
         }
         let Some(context) = self.context.get(self.py()) else { return Ok(()) };
         crate::ffi::call::in_context(&context, || send_waiting(self))
+    }
+
+    /// Has the encryption above write what it gathered.
+    fn flush_encryption(self) -> PyResult<()> {
+        let py = self.py();
+        let (Some(protocol), Some(context)) = (self.protocol.get(py), self.context.get(py)) else {
+            return Ok(());
+        };
+        match Ref::<TlsTransport>::cast_exact(&protocol) {
+            Some(tls) => crate::ffi::call::in_context(&context, || tls.write_backlog()),
+            None => Ok(()),
+        }
     }
 }
 
