@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import ferrio
 import pytest
 import trustme
-
-import ferrio
 from ferrio import _ferrio
 
 from .support import ENGINES, Certificates
@@ -44,7 +43,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(params=["asyncio", *ENGINES])
 def make_loop(request: pytest.FixtureRequest) -> Iterator[Callable[[], asyncio.AbstractEventLoop]]:
-    """Make loops: asyncio's, which shows that the test is right, and ferrio's with either engine."""
+    """Make loops: asyncio's, which shows that the test is right, and ferrio's on each engine."""
     if request.param == "asyncio":
         yield asyncio.SelectorEventLoop
         return

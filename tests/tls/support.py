@@ -1,4 +1,4 @@
-"""What the tests of TLS share: contexts, peers that block in threads, protocols that write down what they see."""
+"""What the tests of TLS share: contexts, peers in threads, protocols that write a diary."""
 
 import asyncio
 import contextlib
@@ -60,7 +60,7 @@ def words(error: object) -> str:
 
 
 class Diary(asyncio.Protocol):
-    """Writes down what it is told, one line a call; bytes are joined, for how they are cut is chance."""
+    """Writes down what it is told, one line a call; bytes are joined: chance cuts them."""
 
     def __init__(self, lines: list[str] | None = None):
         self.lines: list[str] = [] if lines is None else lines

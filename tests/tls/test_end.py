@@ -1,4 +1,4 @@
-"""Every way a connection can end, on asyncio's loop and on ferrio's: the sequence of callbacks, and what is logged."""
+"""Every way a connection can end, on asyncio's loop and on ferrio's: the calls and the log."""
 
 import asyncio
 import contextlib
@@ -28,8 +28,11 @@ class Greeting(Diary):
 
 
 def outcome(certificates, peer, act, version=TLS13, protocol=Diary, **options):
-    """What a client's protocol sees, and what is logged, when `peer` has the other end of the connection, as an
-    `ssl.SSLSocket` in a thread, and the coroutine `act` the transport. The peer's result comes along."""
+    """What a client's protocol sees, and what is logged.
+
+    `peer` has the other end of the connection, as an `ssl.SSLSocket` in a thread, and its result
+    comes along; the coroutine `act` has the transport.
+    """
 
     def scenario(make_loop):
         results = []
@@ -48,7 +51,11 @@ def outcome(certificates, peer, act, version=TLS13, protocol=Diary, **options):
         async def main(loop, address):
             log = Log(loop)
             transport, diary = await loop.create_connection(
-                protocol, *address, ssl=certificates.client(), server_hostname="localhost", **options
+                protocol,
+                *address,
+                ssl=certificates.client(),
+                server_hostname="localhost",
+                **options,
             )
             await act(transport, diary)
             await diary.lost
@@ -71,7 +78,7 @@ def read_all(tls):
     return len(received)
 
 
-async def nothing(transport, diary):
+async def nothing(_transport, _diary):
     """Let the peer act."""
 
 
@@ -260,26 +267,26 @@ def test_shutdown_timeout(certificates):
     assert log == []
 
 
-@pytest.mark.parametrize("error", [ValueError("why"), OSError(5, "why"), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [ValueError, OSError, asyncio.CancelledError])
 @pytest.mark.parametrize("method", ["data_received", "eof_received"])
 def test_protocol_that_fails(certificates, error, method):
     class Failing(Diary):
         def data_received(self, data):
             super().data_received(data)
             if method == "data_received":
-                raise error
+                raise error("why")
 
         def eof_received(self):
             super().eof_received()
             if method == "eof_received":
-                raise error
+                raise error("why")
 
     def peer(tls):
         tls.sendall(b"hello")
         tls.unwrap()
 
     lines, _, _, _ = outcome(certificates, peer, nothing, TLS12, Failing)
-    assert lines[-1].startswith(f"connection_lost {type(error).__name__}")
+    assert lines[-1].startswith(f"connection_lost {error.__name__}")
 
 
 @pytest.mark.parametrize("reaction", ["close", "abort", "pause_reading"])

@@ -49,7 +49,7 @@ def test_peer_that_does_not_read(make_loop, certificates):
 
 
 def test_pause_reading(make_loop, certificates):
-    """Nothing is delivered while reading is paused, all of it after, and the peer is held back meanwhile."""
+    """Nothing comes while reading is paused, all of it after; the peer is held back meanwhile."""
     size = 32 << 20
     sent = []
 
@@ -106,7 +106,7 @@ def test_limits(make_loop, certificates, direction):
             put(**arguments)
             seen.append(get())
         for arguments in [{"high": 1, "low": 2}, {"high": -1}]:
-            with pytest.raises(ValueError) as caught:
+            with pytest.raises(ValueError, match="must be >= low") as caught:
                 put(**arguments)
             seen.append(str(caught.value))
         transport.close()

@@ -1,4 +1,4 @@
-"""Handshakes that fail, each on asyncio's loop and on ferrio's: what is raised, what is logged, what the peer gets."""
+"""Handshakes that fail, on asyncio's loop and on ferrio's: what is raised, logged and told."""
 
 import asyncio
 import contextlib
@@ -7,9 +7,8 @@ import socket
 import ssl
 import warnings
 
-import pytest
-
 import ferrio
+import pytest
 from ferrio import _ferrio
 
 from .support import (
@@ -145,7 +144,8 @@ def test_handshake_timeout(certificates):
 
     error, lines, _ = client_fails(serve, certificates.client, ssl_handshake_timeout=0.05)
     assert error.startswith(
-        "ConnectionAbortedError: SSL handshake is taking longer than 0.05 seconds: aborting the connection"
+        "ConnectionAbortedError: SSL handshake is taking longer than 0.05 seconds: "
+        "aborting the connection"
     )
     assert lines == []
 
@@ -221,7 +221,7 @@ def test_server_refuses_a_client_without_certificate(certificates):
             context = certificates.server(verify_mode=ssl.CERT_REQUIRED, **TLS12)
             context.load_verify_locations(certificates.folder / "authority.pem")
             server = await loop.create_server(factory, "127.0.0.1", 0, ssl=context)
-            with pytest.raises(OSError):
+            with pytest.raises(OSError, match="."):
                 await loop.create_connection(
                     Diary,
                     *server.sockets[0].getsockname(),

@@ -1,4 +1,4 @@
-"""`loop.start_tls`: servers, clients, connections that are encrypted already, transports of others."""
+"""`loop.start_tls`: servers, clients, what is encrypted already, transports of others."""
 
 import asyncio
 import contextlib
@@ -192,15 +192,10 @@ def test_refused(certificates, what):
 
         async def main(loop, address):
             transport, diary = await loop.create_connection(asyncio.Protocol, *address)
+            subject = asyncio.Transport() if what == "transport" else transport
+            context = "no context" if what == "context" else certificates.client()
             with pytest.raises((TypeError, OSError)) as caught:
-                if what == "context":
-                    await loop.start_tls(transport, diary, "no context")
-                elif what == "transport":
-                    await loop.start_tls(asyncio.Transport(), diary, certificates.client())
-                else:
-                    await loop.start_tls(
-                        transport, diary, certificates.client(), server_hostname="localhost"
-                    )
+                await loop.start_tls(subject, diary, context, server_hostname="localhost")
             assert transport.is_closing() == (what == "handshake")
             transport.abort()
             return words(caught.value).split(" at 0x")[0]
