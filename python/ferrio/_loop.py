@@ -18,10 +18,11 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _ferrio, _tls
+from ._sendfile import Sendfile
 from ._signals import Signals
+from ._unix import UnixSockets
 
 _logger = logging.getLogger("asyncio")
-
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:
@@ -39,7 +40,7 @@ def _not_yet(name: str) -> Any:
     return method
 
 
-class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
+class Loop(UnixSockets, Sendfile, _ferrio.Loop, Signals, asyncio.BaseEventLoop):
     """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there."""
 
     if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
     def __init__(self) -> None:
         # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
+        UnixSockets.__init__(self)
         _ferrio.Loop.__init__(self)
 
     def run_forever(self) -> None:
@@ -99,8 +101,10 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
     def _log_slow_callback(self, what: object, seconds: float) -> None:
         """Log a handle, or a task or transport that stood in the queue as itself, and how long it ran."""
         if isinstance(what, asyncio.Handle):
-            what = base_events._format_handle(what)  # type: ignore[attr-defined]
-        _logger.warning("Executing %s took %.3f seconds", what, seconds)
+            shown = base_events._format_handle(what)  # type: ignore[attr-defined]
+        else:
+            shown = repr(what)
+        _logger.warning("Executing %s took %.3f seconds", shown, seconds)
 
     def _start_serving(
         self,
@@ -160,10 +164,6 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
     connect_read_pipe = _not_yet("connect_read_pipe")
     connect_write_pipe = _not_yet("connect_write_pipe")
     create_datagram_endpoint = _not_yet("create_datagram_endpoint")
-    create_unix_connection = _not_yet("create_unix_connection")
-    create_unix_server = _not_yet("create_unix_server")
-    sendfile = _not_yet("sendfile")
-    sock_sendfile = _not_yet("sock_sendfile")
     subprocess_exec = _not_yet("subprocess_exec")
     subprocess_shell = _not_yet("subprocess_shell")
 

@@ -119,6 +119,7 @@ class Signals:
                     f"Closing the loop {self!r} on interpreter shutdown stage, "
                     "skipping signal handlers removal",
                     ResourceWarning,
+                    stacklevel=2,
                     source=self,
                 )
                 self._signal_handlers.clear()

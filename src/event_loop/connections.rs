@@ -7,7 +7,6 @@ use super::readers::descriptor;
 use super::{Loop, none};
 use crate::ffi::{Args, Ref, Signature};
 use crate::method;
-use crate::transport::address::Address;
 use crate::transport::stream::StreamTransport;
 use crate::transport::tls;
 
@@ -30,10 +29,9 @@ fn make_socket_transport<'py>(
     let fd = descriptor(&socket)?;
     this.as_any().call_method1("_ensure_fd_no_transport", (socket,))?;
     let context = super::context_or_copy(py, context)?;
-    let address = Address::of_peer(fd);
-    let transport = StreamTransport::create(this, fd, &protocol, context)?;
+    let transport = StreamTransport::create(this, &protocol, context)?;
     let stream = transport.get(py);
-    stream.adopt(&socket, address, given(extra))?;
+    stream.adopt(&socket, fd, given(extra))?;
     StreamTransport::belongs_to(stream, given(server).as_ref(), given(waiter).as_ref())?;
     StreamTransport::start(stream)?;
     Ok(transport.into_any(py))

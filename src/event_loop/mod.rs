@@ -17,7 +17,7 @@ use std::ffi::CStr;
 use std::time::Duration;
 
 use ferrio_reactor::{Pace, Poller, Registry, TimerKey, TimerQueue, Waker};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
@@ -123,10 +123,15 @@ impl Loop {
         self.debug.get()
     }
 
-    /// The number of this turn.
+    /// Whether the loop was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// The number of this turn; `None` while the loop doesn't run.
     #[inline]
-    pub fn turn(&self) -> u64 {
-        self.turn.get()
+    pub fn turn(&self) -> Option<u64> {
+        (self.thread.get() != 0).then_some(self.turn.get())
     }
 
     /// Raises `RuntimeError` when the loop is closed and, in debug mode, when another thread than the loop's calls:
@@ -191,6 +196,11 @@ impl Loop {
         let flushes = self.flushes.take();
         drop((ready, timers, sources, flushes));
     }
+}
+
+/// Whether `error` is one that ends the loop's run: `KeyboardInterrupt` or `SystemExit`.
+pub fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py)
 }
 
 /// The identifier of this thread, as `threading.get_ident()` returns it.

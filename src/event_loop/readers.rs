@@ -102,7 +102,13 @@ impl Loop {
     /// Watches `fd` for `source` from now on.
     ///
     /// Raises the system's error: `EPERM` for a regular file, `EBADF`, …
-    pub fn watch(&self, fd: RawFd, source: Source, trigger: Trigger) -> PyResult<()> {
+    pub fn watch(
+        &self,
+        py: Python<'_>,
+        fd: RawFd,
+        source: Source,
+        trigger: Trigger,
+    ) -> PyResult<()> {
         let (Some(interest), Ok(index)) = (source.interest(), usize::try_from(fd)) else {
             return Err(invalid(fd));
         };
@@ -133,8 +139,10 @@ impl Loop {
             }
             std::mem::replace(&mut sources[index], source)
         };
-        drop(old);
-        Ok(())
+        match old {
+            Source::Stream(stream) => stream.get(py).forsake(),
+            _ => Ok(()),
+        }
     }
 
     /// Watches `fd` no more. A descriptor that is closed already is no error: the system forgot it by itself.
@@ -232,7 +240,7 @@ impl Loop {
             Direction::Write => (Source::Callbacks { reader, writer: watcher }, writer),
         };
         if source.interest().is_some() {
-            this.watch(fd, source, Trigger::Level)?;
+            this.watch(this.py(), fd, source, Trigger::Level)?;
         } else {
             this.unwatch(fd);
         }

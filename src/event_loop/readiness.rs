@@ -5,8 +5,9 @@
 //! next. The memory belongs to the socket *object*, through a weak reference: a number that was closed and given to
 //! another socket finds another object there, and is registered afresh.
 //!
-//! Where that can't be had (the descriptor has callbacks from `add_reader`, the object takes no weak references) a call
-//! waits level-triggered, registered for that one wait.
+//! Where that can't be had (the descriptor has callbacks from `add_reader`, the object is no `socket.socket` but
+//! something with methods of its own, which may stop before the system said so) a call waits level-triggered,
+//! registered for that one wait.
 
 use std::cell::Cell;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -19,8 +20,8 @@ use socket2::{Domain, SockRef, Type};
 
 use super::Loop;
 use super::readers::{Direction, Source, Watcher};
-use crate::ffi::{Owned, Ref, Slot, Traversal, Visit, error};
-use crate::task::future::{AnyFuture, Future};
+use crate::ffi::{Owned, Ref, Slot, Traversal, Visit};
+use crate::task::future::Future;
 
 /// A socket that stays registered between calls.
 pub struct KnownSocket {
@@ -37,11 +38,10 @@ pub struct KnownSocket {
 }
 
 impl KnownSocket {
-    /// `socket`, whose descriptor is `fd`, with nobody waiting. `None` if it takes no weak references.
-    fn new(socket: &Bound<'_, PyAny>, fd: RawFd) -> Option<Self> {
-        let reference = error::ok(PyWeakrefReference::new(socket), socket.py())?;
-        Some(KnownSocket {
-            socket: Slot::new(reference.into_any()),
+    /// `socket`, a `socket.socket` whose descriptor is `fd`, with nobody waiting.
+    fn new(socket: &Bound<'_, PyAny>, fd: RawFd) -> PyResult<Self> {
+        Ok(KnownSocket {
+            socket: Slot::new(PyWeakrefReference::new(socket)?.into_any()),
             readable: Cell::new(true),
             writable: Cell::new(true),
             hung_up: Cell::new(false),
@@ -150,13 +150,14 @@ impl Loop {
     }
 
     /// Lets the next readiness of `socket` in `direction` end `waiter`. Who waited there before waits in vain from
-    /// now on, as on asyncio's loops.
+    /// now on, as on asyncio's loops. `plain` tells that it is a `socket.socket`, no subclass.
     ///
     /// Raises `RuntimeError` for a socket that a transport uses, and the system's error.
     pub fn wake_when_ready<'py>(
         this: Ref<'_, 'py, Self>,
         fd: RawFd,
         socket: &Bound<'py, PyAny>,
+        plain: bool,
         direction: Direction,
         waiter: Owned<Future>,
     ) -> PyResult<()> {
@@ -166,29 +167,23 @@ impl Loop {
             .known(fd, socket, |known| std::mem::replace(known.waiter(direction), waiter.take()));
         drop(before);
         let Some(waiter) = waiter else { return Ok(()) };
-        let (stream, callbacks) = match usize::try_from(fd).ok().map(|index| {
-            let sources = this.sources.borrow();
-            let source = sources.get(index);
-            (
-                matches!(source, Some(Source::Stream(_))),
-                matches!(source, Some(Source::Callbacks { .. })),
-            )
-        }) {
-            Some(kinds) => kinds,
-            None => (false, false),
+        let (used, called_back) = match this.sources.borrow().get(usize::try_from(fd).unwrap_or(0))
+        {
+            Some(Source::Callbacks { .. }) => (false, true),
+            Some(Source::Free | Source::Socket(_) | Source::Listener(_)) | None => (false, false),
+            Some(_) => (true, false),
         };
-        if stream {
+        if used {
             this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
         }
-        let known = if callbacks { None } else { KnownSocket::new(socket, fd) };
-        match known {
-            Some(mut known) => {
-                known.ready(direction).set(false);
-                *known.waiter(direction) = Some(waiter);
-                this.watch(fd, Source::Socket(known), Trigger::Edge)
-            }
-            None => Self::set_watcher(this, fd, direction, Some(Watcher::Waiter(waiter))).map(drop),
+        if called_back || !plain {
+            let watcher = Some(Watcher::Waiter(waiter));
+            return Self::set_watcher(this, fd, direction, watcher).map(drop);
         }
+        let mut known = KnownSocket::new(socket, fd)?;
+        known.ready(direction).set(false);
+        *known.waiter(direction) = Some(waiter);
+        this.watch(py, fd, Source::Socket(known), Trigger::Edge)
     }
 
     /// Forgets who waits for the known socket `fd` in `direction`, and returns it.
@@ -209,11 +204,13 @@ impl Loop {
         waiter: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let is_waiter = |future: &Owned<Future>| future.as_ptr() == waiter.as_ptr();
-        let waits = match usize::try_from(fd).ok().and_then(|index| {
+        let waits = usize::try_from(fd).ok().is_some_and(|index| {
             let mut sources = this.sources.borrow_mut();
-            Some(match sources.get_mut(index)? {
-                Source::Socket(known) => known.waiter(direction).as_ref().is_some_and(is_waiter),
-                Source::Callbacks { reader, writer } => {
+            match sources.get_mut(index) {
+                Some(Source::Socket(known)) => {
+                    known.waiter(direction).as_ref().is_some_and(is_waiter)
+                }
+                Some(Source::Callbacks { reader, writer }) => {
                     let watcher = match direction {
                         Direction::Read => reader,
                         Direction::Write => writer,
@@ -221,17 +218,14 @@ impl Loop {
                     matches!(watcher, Some(Watcher::Waiter(future)) if is_waiter(future))
                 }
                 _ => false,
-            })
-        }) {
-            Some(waits) => waits,
-            None => false,
-        };
+            }
+        });
         if waits { Self::set_watcher(this, fd, direction, None).map(drop) } else { Ok(()) }
     }
 }
 
 /// Ends `waiter`, unless it was cancelled meanwhile. Raises what the loop's `call_soon` raises.
 pub fn wake(py: Python<'_>, waiter: &Owned<Future>) -> PyResult<()> {
-    let future = AnyFuture::from(waiter.get(py));
+    let future = waiter.get(py);
     if future.done() { Ok(()) } else { future.set_result(py.None().into_bound(py)) }
 }

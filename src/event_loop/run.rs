@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ferrio_reactor::clock;
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -12,7 +11,7 @@ use pyo3::types::PyDict;
 use super::handle::HoldsCallback;
 use super::readers::os_error;
 use super::ready::Ready;
-use super::{Loop, none};
+use super::{Loop, is_exit, none};
 use crate::ffi::Ref;
 use crate::task;
 
@@ -22,14 +21,14 @@ use crate::task;
 pub fn run<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
     // Entered once for the whole run, so that references released on the way are released at once.
     Python::attach(|_| {
-        loop {
-            let outcome = this.run_turn(this);
-            let cleared = task::current::clear(this);
-            outcome.and(cleared)?;
-            if this.stopping.get() {
-                return none(this);
+        let outcome = loop {
+            let turn = this.run_turn(this);
+            if turn.is_err() || this.stopping.get() {
+                break turn;
             }
-        }
+        };
+        outcome.and(task::current::clear(this))?;
+        none(this)
     })
 }
 
@@ -45,11 +44,22 @@ impl Loop {
         if self.is_idle() {
             let timeout =
                 self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
+            // Other threads may look meanwhile.
+            task::current::clear(this)?;
             self.poll(this, timeout.map(Duration::from_nanos))?;
         } else if self.io.borrow().as_ref().is_some_and(|io| io.pace.due(now)) {
             self.poll(this, Some(Duration::ZERO))?;
         }
         self.queue_due_timers(py);
+        let outcome = self.run_batch(this);
+        // Also when the turn ends early: what was written is sent, as asyncio would have sent it.
+        let flushed = self.flush(this);
+        outcome.and(flushed)
+    }
+
+    /// Runs what is ready now; what becomes ready meanwhile is for the next turn.
+    #[inline]
+    fn run_batch(&self, this: Ref<'_, '_, Self>) -> PyResult<()> {
         let batch = self.ready.borrow().len();
         for _ in 0..batch {
             let next = self.ready.borrow_mut().pop_front();
@@ -60,7 +70,7 @@ impl Loop {
                 self.run_one(this, &ready)?;
             }
         }
-        self.flush(this)
+        Ok(())
     }
 
     /// Whether nothing is left to do but to wait.
@@ -169,16 +179,20 @@ impl Loop {
         }
     }
 
-    /// Sends what the transports gathered during this turn.
+    /// Sends what the transports gathered during this turn: all of them, also when one is interrupted.
     fn flush(&self, this: Ref<'_, '_, Self>) -> PyResult<()> {
+        let mut outcome = Ok(());
         if self.flushes.borrow().is_empty() {
-            return Ok(());
+            return outcome;
         }
+        task::current::clear(this)?;
         for stream in self.flushes.take() {
             let stream = stream.get(this.py());
-            stream.flush().or_else(|error| Self::failed(this, error, stream.as_any()))?;
+            let flushed =
+                stream.flush().or_else(|error| Self::failed(this, error, stream.as_any()));
+            outcome = outcome.and(flushed);
         }
-        Ok(())
+        outcome
     }
 
     /// Reports an exception that nobody above could handle; `KeyboardInterrupt` and `SystemExit` are returned.
@@ -189,9 +203,7 @@ impl Loop {
         context: &[(&str, Bound<'_, PyAny>)],
     ) -> PyResult<()> {
         let py = this.py();
-        if error.is_instance_of::<PyKeyboardInterrupt>(py)
-            || error.is_instance_of::<PySystemExit>(py)
-        {
+        if is_exit(py, &error) {
             return Err(error);
         }
         let details = PyDict::new(py);

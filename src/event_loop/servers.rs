@@ -35,7 +35,7 @@ fn start_serving<'py>(
         backlog.extract()?,
         context,
     )?;
-    this.watch(fd, Source::Listener(listener), Trigger::Level)?;
+    this.watch(this.py(), fd, Source::Listener(listener), Trigger::Level)?;
     none(this)
 }
 

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 
+use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
@@ -51,6 +52,14 @@ pub trait Class: Sized + 'static {
     /// subclass also that overrides `__del__`. Must not make a reference that outlives the call.
     fn retire(_this: Ref<'_, '_, Self>) {}
 }
+
+/// A class whose fields begin with those of `P`, so that its instances can be taken for `P`'s.
+///
+/// # Safety
+///
+/// The implementing type is `repr(C)` with a `P` as its first field, and its [`Definition`] names `P`'s class
+/// in [`extends`](Definition::extends).
+pub unsafe trait Extends<P: Class>: Class {}
 
 /// What the base's part of an instance needs from the garbage collector.
 #[derive(Clone, Copy)]
@@ -105,20 +114,6 @@ impl ClassCell {
         unsafe { Bound::from_borrowed_ptr(py, self.kind.get().cast()).cast_into_unchecked() }
     }
 
-    /// Whether the instances of `kind` have this class's fields: whether it inherits the layout, and not the methods only.
-    #[inline]
-    pub fn lends_layout_to(&self, kind: *mut ffi::PyTypeObject) -> bool {
-        let mut kind = kind;
-        while !kind.is_null() {
-            if kind == self.kind.get() {
-                return true;
-            }
-            // SAFETY: a ready type and its bases, which it keeps alive.
-            kind = unsafe { (*kind).tp_base };
-        }
-        false
-    }
-
     /// The address of the fields of `object`, an instance of this class.
     #[inline]
     pub(super) fn fields<T>(&self, object: *mut ffi::PyObject) -> *mut T {
@@ -143,9 +138,11 @@ pub struct Definition {
     pub constructible: bool,
     /// Whether to add a list of weak references, for a base that has none.
     pub weak_references: bool,
-    /// A class of ours that becomes the first base, before that with the layout: both derive from the same one, and
-    /// what methods and slots it has can deal with instances of the new class, where its fields are not.
-    pub beside: Option<&'static ClassCell>,
+    /// The least offset of the fields, in bytes.
+    pub fields_behind: usize,
+    /// A class of ours to be the first base, before that of the interpreter. Its fields must lie at the same offset as
+    /// the new class's, which must begin with them: see [`Extends`].
+    pub extends: Option<&'static ClassCell>,
 }
 
 /// Builds `T`'s class on top of `base` and keeps it in [`Class::class`].
@@ -159,7 +156,7 @@ pub fn build<'py, T: Class>(
     let base_type: *mut ffi::PyTypeObject = base.as_type_ptr();
     let cell = T::class();
     let base_size: usize = base.getattr("__basicsize__")?.extract()?;
-    let offset = base_size.next_multiple_of(align_of::<T>().max(8));
+    let offset = base_size.max(definition.fields_behind).next_multiple_of(align_of::<T>().max(8));
     cell.offset.set(offset);
     cell.base.set(base_part(base, base_size)?);
 
@@ -220,11 +217,16 @@ pub fn build<'py, T: Class>(
         flags: flags as _,
         slots: slots.as_mut_ptr(),
     };
-    let bases = match definition.beside {
+    let bases = match definition.extends {
         None => base.clone().into_any(),
-        Some(beside) => PyTuple::new(py, [&beside.get(py), base])?.into_any(),
+        Some(parent) if parent.offset.get() == offset => {
+            PyTuple::new(py, [&parent.get(py), base])?.into_any()
+        }
+        Some(_) => {
+            return Err(PySystemError::new_err(format!("ferrio can't extend {base}: its size")));
+        }
     };
-    let hidden = definition.beside.map(HiddenFields::of);
+    let hidden = definition.extends.map(HiddenFields::of);
     // SAFETY: the spec and its slots are well-formed and outlive the call; the tables they name were leaked.
     let kind = unsafe {
         let kind = ffi::PyType_FromSpecWithBases(&mut spec, bases.as_ptr());
@@ -238,8 +240,7 @@ pub fn build<'py, T: Class>(
 
 /// While this lives, a class seems to have no fields but its base's.
 ///
-/// CPython refuses two bases that both add fields. Here only one of them has its fields in the new class, which is
-/// sound because the methods of the other one look where the fields of their object are.
+/// CPython refuses two bases that both add fields, for it can't know that ours add the same ones in the same place.
 struct HiddenFields {
     kind: *mut ffi::PyTypeObject,
     size: ffi::Py_ssize_t,
@@ -248,7 +249,7 @@ struct HiddenFields {
 impl HiddenFields {
     fn of(cell: &ClassCell) -> Self {
         let kind = cell.as_type_ptr();
-        // SAFETY: a type of ours that is built, and its base; nobody makes instances meanwhile.
+        // SAFETY: a type of ours that is built, and its base; no instance is made meanwhile.
         unsafe {
             let size = (*kind).tp_basicsize;
             (*kind).tp_basicsize = (*(*kind).tp_base).tp_basicsize;
@@ -272,7 +273,7 @@ fn base_part(base: &Bound<'_, PyType>, base_size: usize) -> PyResult<BasePart> {
     }
     if base.hasattr("__slots__")? {
         if base.getattr("__dictoffset__")?.extract::<isize>()? != 0 {
-            return Err(pyo3::exceptions::PySystemError::new_err(format!(
+            return Err(PySystemError::new_err(format!(
                 "ferrio can't extend {base}: its instances have a dictionary"
             )));
         }
@@ -344,13 +345,7 @@ unsafe extern "C" fn new<T: Class>(
     _kwargs: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: CPython calls `tp_new` with the type or a subtype.
-    unsafe {
-        if !T::class().lends_layout_to(kind) {
-            ffi::PyErr_SetString(ffi::PyExc_TypeError, c"not a subclass with this layout".as_ptr());
-            return ptr::null_mut();
-        }
-        allocate::<T>(kind)
-    }
+    unsafe { allocate::<T>(kind) }
 }
 
 unsafe extern "C" fn traverse<T: Class>(
@@ -432,10 +427,6 @@ unsafe fn clear_base<T: Class>(object: *mut ffi::PyObject) {
 unsafe extern "C" fn finalize<T: Class>(object: *mut ffi::PyObject) {
     // SAFETY: CPython calls with a live instance and the GIL; the exception in flight is put back as it was.
     unsafe {
-        // `__del__` may be called by hand on an instance that inherits no more than the methods.
-        if !T::class().lends_layout_to(ffi::Py_TYPE(object)) {
-            return;
-        }
         let py = Python::assume_attached();
         let in_flight = PyErr::take(py);
         super::call::enter(|py| {

@@ -2,7 +2,7 @@
 //!
 //! The macros make the C function that CPython calls: it turns the arguments into [`Ref`](super::Ref) and
 //! [`Args`](super::Args), and the result or the panic into what C expects. They expand to entries for
-//! [`Definition`](super::Definition). Where they say `Ref<T>`, it is what `T` is as a [`Receiver`](super::Receiver).
+//! [`Definition`](super::Definition).
 
 /// A method `fn(Ref<T>, &Args) -> PyResult<Bound<PyAny>>`.
 #[macro_export]
@@ -17,7 +17,7 @@ macro_rules! method {
             // SAFETY: CPython calls with the GIL held, on an instance of the class that has this method.
             unsafe {
                 $crate::ffi::call::enter(|py| {
-                    let this = <$class as $crate::ffi::Receiver>::receive(py, this);
+                    let this = $crate::ffi::Ref::<$class>::from_ptr(py, this);
                     let args = $crate::ffi::Args::fastcall(py, args, count, names);
                     $function(this, &args).map(::pyo3::Bound::into_ptr)
                 })
@@ -43,7 +43,7 @@ macro_rules! method0 {
             // SAFETY: CPython calls with the GIL held, on an instance of the class that has this method.
             unsafe {
                 $crate::ffi::call::enter(|py| {
-                    $function(<$class as $crate::ffi::Receiver>::receive(py, this)).map(::pyo3::Bound::into_ptr)
+                    $function($crate::ffi::Ref::<$class>::from_ptr(py, this)).map(::pyo3::Bound::into_ptr)
                 })
             }
         }
@@ -68,7 +68,7 @@ macro_rules! method1 {
             // and holds a reference to the argument meanwhile.
             unsafe {
                 $crate::ffi::call::enter(|py| {
-                    let this = <$class as $crate::ffi::Receiver>::receive(py, this);
+                    let this = $crate::ffi::Ref::<$class>::from_ptr(py, this);
                     let arg = ::pyo3::Borrowed::from_ptr(py, arg);
                     $function(this, &arg).map(::pyo3::Bound::into_ptr)
                 })
@@ -94,7 +94,7 @@ macro_rules! getter {
             // SAFETY: CPython calls with the GIL held, on an instance of the class that has this attribute.
             unsafe {
                 $crate::ffi::call::enter(|py| {
-                    $function(<$class as $crate::ffi::Receiver>::receive(py, this)).map(::pyo3::Bound::into_ptr)
+                    $function($crate::ffi::Ref::<$class>::from_ptr(py, this)).map(::pyo3::Bound::into_ptr)
                 })
             }
         }
@@ -125,7 +125,7 @@ macro_rules! attribute {
             // attribute; `value` is null for `del`, or alive meanwhile.
             unsafe {
                 $crate::ffi::call::enter(|py| {
-                    let this = <$class as $crate::ffi::Receiver>::receive(py, this);
+                    let this = $crate::ffi::Ref::<$class>::from_ptr(py, this);
                     let value = ::pyo3::Borrowed::from_ptr_or_opt(py, value);
                     $set(this, value.as_deref()).map(|()| 0)
                 })
@@ -150,7 +150,7 @@ macro_rules! unary_slot {
             // SAFETY: CPython calls with the GIL held, on an instance of the class that has this slot.
             unsafe {
                 $crate::ffi::call::enter(|py| {
-                    $function(<$class as $crate::ffi::Receiver>::receive(py, this)).map(::pyo3::Bound::into_ptr)
+                    $function($crate::ffi::Ref::<$class>::from_ptr(py, this)).map(::pyo3::Bound::into_ptr)
                 })
             }
         }
@@ -175,7 +175,7 @@ macro_rules! init_slot {
             // with a tuple and a dictionary or null.
             unsafe {
                 $crate::ffi::call::enter(|py| {
-                    let this = <$class as $crate::ffi::Receiver>::receive(py, this);
+                    let this = $crate::ffi::Ref::<$class>::from_ptr(py, this);
                     let args = $crate::ffi::Args::tuple_and_dict(py, args, kwargs);
                     $function(this, &args).map(|()| 0)
                 })
@@ -209,7 +209,7 @@ macro_rules! send_slots {
                 *result = ::std::ptr::null_mut();
                 $crate::ffi::call::enter(|py| {
                     let (value, outcome) =
-                        match $function(<$class as $crate::ffi::Receiver>::receive(py, this))? {
+                        match $function($crate::ffi::Ref::<$class>::from_ptr(py, this))? {
                             $crate::ffi::call::Sent::Yielded(value) => {
                                 (value, ::pyo3::ffi::PySendResult::PYGEN_NEXT)
                             }
@@ -228,10 +228,10 @@ macro_rules! send_slots {
             // SAFETY: CPython calls with the GIL held, on an instance of the class that has this slot.
             unsafe {
                 $crate::ffi::call::enter(|py| {
-                    use ::pyo3::types::PyAnyMethods;
-                    match $function(<$class as $crate::ffi::Receiver>::receive(py, this))? {
+                    match $function($crate::ffi::Ref::<$class>::from_ptr(py, this))? {
                         $crate::ffi::call::Sent::Yielded(value) => Ok(value.into_ptr()),
                         $crate::ffi::call::Sent::Returned(value) => {
+                            // To end without an exception is to return None.
                             if !value.is_none() {
                                 $crate::ffi::error::set_stop_iteration(value);
                             }

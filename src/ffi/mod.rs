@@ -15,8 +15,8 @@
 //! 1. **The GIL.** Code of this crate that touches Python objects runs with the GIL held: CPython holds it
 //!    when it calls a slot or a method, and the loop releases it only around `poll`. The module
 //!    declares that it needs the GIL, so this is true on free-threaded builds also.
-//! 2. **Layout.** The fields of class `T` lie at the class's offset in every instance of its type or of a type
-//!    that inherits its layout (by `tp_base`, as CPython itself decides it), were written by [`Class::fresh`] before the object was visible, and stay until its deallocation.
+//! 2. **Layout.** The fields of class `T` lie at the class's offset in every instance of its type or of a
+//!    subtype (see [`Extends`] for the one that has two of our classes above it), were written by [`Class::fresh`] before the object was visible, and stay until its deallocation.
 //! 3. **Re-entrancy.** Releasing a reference may run any Python code. Fields are therefore cells, and an old value is
 //!    released only after the new one is in place.
 
@@ -30,6 +30,6 @@ pub mod reference;
 pub mod slot;
 
 pub use args::{Args, Rest, Signature};
-pub use class::{Class, ClassCell, Definition, build};
-pub use reference::{Owned, Receiver, Ref};
+pub use class::{Class, ClassCell, Definition, Extends, build};
+pub use reference::{Owned, Ref};
 pub use slot::{Slot, Traversal, Visit};

@@ -8,7 +8,7 @@ use pyo3::Borrowed;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::class::Class;
+use super::class::{Class, Extends};
 
 /// A borrowed reference to an instance of `T`'s class or of a subclass; dereferences to its fields.
 pub struct Ref<'a, 'py, T> {
@@ -39,8 +39,12 @@ impl<'a, 'py, T: Class> Ref<'a, 'py, T> {
     /// `object` as an instance of `T`'s class or of a subclass, if it is one.
     #[inline]
     pub fn cast(object: &'a Bound<'py, PyAny>) -> Option<Self> {
-        // SAFETY: `object` is alive; reading its type pointer is always allowed.
-        let is_instance = T::class().lends_layout_to(unsafe { ffi::Py_TYPE(object.as_ptr()) });
+        let class = T::class().as_type_ptr();
+        // SAFETY: both are valid type pointers; `T`'s class lives as long as the process.
+        let is_instance = unsafe {
+            let actual = ffi::Py_TYPE(object.as_ptr());
+            actual == class || ffi::PyType_IsSubtype(actual, class) != 0
+        };
         // SAFETY: just checked; `object` holds a reference for `'a`.
         is_instance.then(|| unsafe { Ref::from_ptr(object.py(), object.as_ptr()) })
     }
@@ -74,10 +78,13 @@ impl<'a, 'py, T: Class> Ref<'a, 'py, T> {
         unsafe { &*T::class().fields(self.as_ptr()) }
     }
 
-    /// The object, as Python sees it, for as long as it is borrowed.
+    /// The same object as an instance of a class that `T` extends.
     #[inline]
-    pub fn as_borrowed(self) -> Borrowed<'a, 'py, PyAny> {
-        self.object
+    pub fn up<P: Class>(self) -> Ref<'a, 'py, P>
+    where
+        T: Extends<P>,
+    {
+        Ref { object: self.object, class: PhantomData }
     }
 
     /// The object, as Python sees it.
@@ -98,13 +105,6 @@ impl<'a, 'py, T: Class> Ref<'a, 'py, T> {
     pub fn to_any(self) -> Bound<'py, PyAny> {
         self.object.to_owned()
     }
-
-    /// Whether the object's type is `T`'s class itself, no subclass.
-    #[inline]
-    pub fn is_exact(&self) -> bool {
-        // SAFETY: reading the type pointer of a live object.
-        unsafe { ffi::Py_TYPE(self.as_ptr()) == T::class().as_type_ptr() }
-    }
 }
 
 impl<T: Class> Deref for Ref<'_, '_, T> {
@@ -113,27 +113,6 @@ impl<T: Class> Deref for Ref<'_, '_, T> {
     #[inline]
     fn deref(&self) -> &T {
         self.fields()
-    }
-}
-
-/// The object that a method gets, as the method wants it: a [`Ref`] for a [`Class`].
-pub trait Receiver {
-    /// What the method gets.
-    type This<'a, 'py>;
-
-    /// # Safety
-    ///
-    /// `object` is alive for `'a` and an instance of the class that has the method, or of a subclass.
-    unsafe fn receive<'a, 'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Self::This<'a, 'py>;
-}
-
-impl<T: Class> Receiver for T {
-    type This<'a, 'py> = Ref<'a, 'py, T>;
-
-    #[inline]
-    unsafe fn receive<'a, 'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Self::This<'a, 'py> {
-        // SAFETY: promised by the caller.
-        unsafe { Ref::from_ptr(py, object) }
     }
 }
 

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi as capi;
 use pyo3::prelude::*;
 
-use super::future::AnyFuture;
+use super::future::Future;
 use super::none;
 use crate::ffi::call::Sent;
 use crate::ffi::{
@@ -16,7 +16,7 @@ use crate::{method, method0, method1, send_slots, unary_slot};
 
 /// The fields of `ferrio.FutureIter`.
 pub struct FutureIter {
-    /// Empty once the result was returned or an exception thrown in.
+    /// Empty after `close()` or `throw()`, and up to 3.13 once the result was returned.
     future: Slot,
 }
 
@@ -44,7 +44,7 @@ impl Class for FutureIter {
 }
 
 /// `__await__()` and `__iter__()` of a future. Raises `RuntimeError` before `__init__`.
-pub fn iter<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+pub fn iter<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     this.check_initialized()?;
     let py = this.py();
     let iter = Owned::<FutureIter>::alloc(py)?;
@@ -56,10 +56,12 @@ pub fn iter<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
 fn advance<'py>(this: Ref<'_, 'py, FutureIter>) -> PyResult<Sent<'py>> {
     let py = this.py();
     let object = this.future.get(py);
-    let Some(future) = object.as_ref().and_then(AnyFuture::cast) else {
+    let Some(future) = object.as_ref().and_then(Ref::<Future>::cast) else {
         return Ok(Sent::Returned(none(py)));
     };
     if future.done() {
+        // From 3.14 on one that is asked again answers again.
+        #[cfg(not(Py_3_14))]
         this.future.clear();
         return future.result().map(Sent::Returned);
     }

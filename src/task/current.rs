@@ -31,7 +31,15 @@ fn set(event_loop: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> PyResult<()> {
 
 #[cfg(not(Py_3_14))]
 fn unset(event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
-    tasks(event_loop.py()).del_item(event_loop)
+    let py = event_loop.py();
+    match tasks(py).del_item(event_loop) {
+        // Who plays with the record may have left the task already.
+        Err(error) if error.is_instance_of::<pyo3::exceptions::PyKeyError>(py) => {
+            crate::ffi::error::discard(error, py);
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
 #[cfg(not(Py_3_14))]

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use pyo3::Borrowed;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -13,7 +12,7 @@ use super::callbacks::{Callback, Callbacks};
 use super::schedule;
 use super::task::Task;
 use crate::event_loop::Loop;
-use crate::ffi::{Class, ClassCell, Owned, Receiver, Ref, Slot, Traversal, Visit, error};
+use crate::ffi::{Class, ClassCell, Owned, Ref, Slot, Traversal, Visit, error};
 use crate::stdlib::stdlib;
 
 /// Where a future stands.
@@ -28,9 +27,10 @@ pub enum State {
     Finished,
 }
 
-/// The fields that [`Future`] and [`Task`] have in common.
+/// The fields of `ferrio.Future`, and the first ones of `ferrio.Task`.
 #[derive(Default)]
-pub struct Fields {
+#[repr(C)]
+pub struct Future {
     /// Empty before `__init__`, and after the garbage collector cleared a cycle.
     pub(super) event_loop: Slot,
     pub(super) callbacks: Callbacks,
@@ -51,28 +51,11 @@ pub struct Fields {
     pub(super) direct: Cell<bool>,
 }
 
-impl Fields {
-    pub(super) fn traverse(&self, visit: &Visit) -> Traversal {
-        visit.slot(&self.event_loop)?;
-        self.callbacks.traverse(visit)?;
-        visit.slot(&self.result)?;
-        visit.slot(&self.exception)?;
-        visit.slot(&self.exception_traceback)?;
-        visit.slot(&self.source_traceback)?;
-        visit.slot(&self.cancel_message)?;
-        visit.slot(&self.cancelled_error)
-    }
-
-    pub(super) fn clear(&self) {
-        self.direct.set(false);
-        self.event_loop.clear();
-        self.callbacks.clear();
-        self.result.clear();
-        self.exception.clear();
-        self.exception_traceback.clear();
-        self.source_traceback.clear();
-        self.cancel_message.clear();
-        self.cancelled_error.clear();
+impl Future {
+    /// Notes that the future is about to be yielded to the task that awaits it.
+    #[inline]
+    pub fn block(&self) {
+        self.blocking.set(true);
     }
 
     /// Whether it is done, in one way or the other.
@@ -80,12 +63,6 @@ impl Fields {
     pub fn done(&self) -> bool {
         self.state.get() != State::Pending
     }
-}
-
-/// The fields of `ferrio.Future`.
-#[derive(Default)]
-pub struct Future {
-    fields: Fields,
 }
 
 static FUTURE: ClassCell = ClassCell::new();
@@ -104,109 +81,44 @@ impl Class for Future {
     }
 
     fn traverse(&self, visit: &Visit) -> Traversal {
-        self.fields.traverse(visit)
+        visit.slot(&self.event_loop)?;
+        self.callbacks.traverse(visit)?;
+        visit.slot(&self.result)?;
+        visit.slot(&self.exception)?;
+        visit.slot(&self.exception_traceback)?;
+        visit.slot(&self.source_traceback)?;
+        visit.slot(&self.cancel_message)?;
+        visit.slot(&self.cancelled_error)
     }
 
     fn clear(&self) {
-        self.fields.clear();
+        self.direct.set(false);
+        self.event_loop.clear();
+        self.callbacks.clear();
+        self.result.clear();
+        self.exception.clear();
+        self.exception_traceback.clear();
+        self.source_traceback.clear();
+        self.cancel_message.clear();
+        self.cancelled_error.clear();
     }
 
     fn must_finalize(&self) -> bool {
-        self.fields.log_traceback.get()
+        self.log_traceback.get()
     }
 
     fn finalize(this: Ref<'_, '_, Self>) {
-        AnyFuture::from(this).log_unretrieved();
+        this.log_unretrieved();
     }
 }
 
-/// A class whose instances are futures.
-pub trait IsFuture: Class {
-    /// What makes it one.
-    fn future(&self) -> &Fields;
+/// `object` as one of ferrio's futures or tasks, no subclass, if it is one.
+#[inline]
+pub fn cast_exact<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<Ref<'a, 'py, Future>> {
+    Ref::<Future>::cast_exact(object).or_else(|| Ref::<Task>::cast_exact(object).map(Ref::up))
 }
 
-impl IsFuture for Future {
-    fn future(&self) -> &Fields {
-        &self.fields
-    }
-}
-
-/// The object of `ferrio.Future`'s methods: `ferrio.Task` inherits them, but has its fields elsewhere.
-pub struct FutureOrTask;
-
-impl Receiver for FutureOrTask {
-    type This<'a, 'py> = AnyFuture<'a, 'py>;
-
-    #[inline]
-    unsafe fn receive<'a, 'py>(
-        py: Python<'py>,
-        object: *mut pyo3::ffi::PyObject,
-    ) -> Self::This<'a, 'py> {
-        // SAFETY: an instance of `Future`'s class or a subclass, as the caller promises, that has not the
-        // layout of `Task` has that of `Future`: those are the only two there are.
-        unsafe {
-            if Task::class().lends_layout_to(pyo3::ffi::Py_TYPE(object)) {
-                Ref::<Task>::from_ptr(py, object).into()
-            } else {
-                Ref::<Future>::from_ptr(py, object).into()
-            }
-        }
-    }
-}
-
-/// A borrowed reference to a [`Future`] or a [`Task`]; dereferences to what they have in common.
-#[derive(Clone, Copy)]
-pub struct AnyFuture<'a, 'py> {
-    object: Borrowed<'a, 'py, PyAny>,
-    fields: &'a Fields,
-}
-
-impl<'a, 'py, T: IsFuture> From<Ref<'a, 'py, T>> for AnyFuture<'a, 'py> {
-    #[inline]
-    fn from(this: Ref<'a, 'py, T>) -> Self {
-        AnyFuture { object: this.as_borrowed(), fields: this.fields().future() }
-    }
-}
-
-impl std::ops::Deref for AnyFuture<'_, '_> {
-    type Target = Fields;
-
-    #[inline]
-    fn deref(&self) -> &Fields {
-        self.fields
-    }
-}
-
-impl<'a, 'py> AnyFuture<'a, 'py> {
-    /// `object` as one of ferrio's futures or tasks, no subclass, if it is one.
-    #[inline]
-    pub fn cast_exact(object: &'a Bound<'py, PyAny>) -> Option<Self> {
-        Ref::<Future>::cast_exact(object)
-            .map(Self::from)
-            .or_else(|| Ref::<Task>::cast_exact(object).map(Self::from))
-    }
-
-    /// `object` as one of ferrio's futures or tasks, if it is one.
-    #[inline]
-    pub fn cast(object: &'a Bound<'py, PyAny>) -> Option<Self> {
-        Self::cast_exact(object)
-            .or_else(|| Ref::<Future>::cast(object).map(Self::from))
-            .or_else(|| Ref::<Task>::cast(object).map(Self::from))
-    }
-
-    /// The GIL token.
-    #[inline]
-    pub fn py(&self) -> Python<'py> {
-        self.object.py()
-    }
-
-    /// The object, as Python sees it.
-    #[inline]
-    pub fn as_any(&self) -> &Bound<'py, PyAny> {
-        &self.object
-    }
-
+impl<'py> Ref<'_, 'py, Future> {
     /// The loop, when its ready queue may be filled without its `call_soon`.
     #[inline]
     pub fn direct_loop(&self) -> Option<Owned<Loop>> {
@@ -250,7 +162,7 @@ impl<'a, 'py> AnyFuture<'a, 'py> {
     fn reinit(self) -> PyResult<()> {
         #[cfg(Py_3_15)]
         {
-            let kind = self.object.get_type();
+            let kind = self.as_any().get_type();
             Err(PyRuntimeError::new_err(format!(
                 "{}.{} object is already initialized",
                 kind.module()?,
@@ -271,7 +183,7 @@ impl<'a, 'py> AnyFuture<'a, 'py> {
 
     #[cfg(all(Py_3_14, not(Py_3_15)))]
     fn forget_awaited_by(self) -> PyResult<()> {
-        let waiters = self.object.getattr(intern!(self.py(), "_asyncio_awaited_by"))?;
+        let waiters = self.as_any().getattr(intern!(self.py(), "_asyncio_awaited_by"))?;
         if !waiters.is_none() {
             for waiter in waiters.try_iter()? {
                 self.discard_from_awaited_by(&waiter?)?;
@@ -294,12 +206,6 @@ impl<'a, 'py> AnyFuture<'a, 'py> {
     #[inline]
     pub fn check_initialized(self) -> PyResult<()> {
         if self.event_loop.is_empty() { Err(uninitialized()) } else { Ok(()) }
-    }
-
-    /// Notes that the future is about to be yielded to the task that awaits it.
-    #[inline]
-    pub fn block(self) {
-        self.blocking.set(true);
     }
 
     /// Ends with a result. Raises `InvalidStateError` when done, and what `call_soon` raises.
@@ -448,7 +354,7 @@ impl<'a, 'py> AnyFuture<'a, 'py> {
             return;
         }
         let report = || {
-            let name = self.object.get_type().name()?;
+            let name = self.as_any().get_type().name()?;
             let context = PyDict::new(py);
             context.set_item(
                 intern!(py, "message"),

@@ -7,27 +7,27 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::callbacks::Callback;
-use super::future::{AnyFuture, Future, FutureOrTask, State};
+use super::future::{Future, State};
 use super::{awaitable, boolean, none};
-use crate::ffi::{Args, Definition, Signature, build, call, error};
+use crate::ffi::{Args, Definition, Ref, Signature, build, call, error};
 use crate::stdlib::stdlib;
 use crate::{attribute, init_slot, method, method0, method1, unary_slot};
 
-fn init(this: AnyFuture<'_, '_>, args: &Args<'_, '_>) -> PyResult<()> {
+fn init(this: Ref<'_, '_, Future>, args: &Args<'_, '_>) -> PyResult<()> {
     const INIT: Signature<1> =
         Signature { name: "Future", parameters: ["loop"], positional: 0, required: 0 };
     let [event_loop] = args.parse(&INIT)?;
     this.init(event_loop.map(|event_loop| event_loop.to_owned()))
 }
 
-fn result<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn result<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     if this.event_loop.is_empty() {
         return Err(this.invalid_state("Future object is not initialized."));
     }
     this.result()
 }
 
-fn exception<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn exception<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     if this.event_loop.is_empty() {
         return Err(this.invalid_state("Future object is not initialized."));
     }
@@ -45,7 +45,7 @@ fn exception<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn set_result<'py>(
-    this: AnyFuture<'_, 'py>,
+    this: Ref<'_, 'py, Future>,
     result: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     this.set_result(result.clone())?;
@@ -53,7 +53,7 @@ fn set_result<'py>(
 }
 
 fn set_exception<'py>(
-    this: AnyFuture<'_, 'py>,
+    this: Ref<'_, 'py, Future>,
     exception: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     this.check_initialized()?;
@@ -62,7 +62,7 @@ fn set_exception<'py>(
 }
 
 fn add_done_callback<'py>(
-    this: AnyFuture<'_, 'py>,
+    this: Ref<'_, 'py, Future>,
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     const ADD: Signature<2> = Signature {
@@ -83,7 +83,7 @@ fn add_done_callback<'py>(
 }
 
 fn remove_done_callback<'py>(
-    this: AnyFuture<'_, 'py>,
+    this: Ref<'_, 'py, Future>,
     callable: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     this.check_initialized()?;
@@ -93,35 +93,35 @@ fn remove_done_callback<'py>(
 pub(super) const CANCEL: Signature<1> =
     Signature { name: "cancel", parameters: ["msg"], positional: 1, required: 0 };
 
-fn cancel<'py>(this: AnyFuture<'_, 'py>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn cancel<'py>(this: Ref<'_, 'py, Future>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     let [message] = args.parse(&CANCEL)?;
     this.check_initialized()?;
     let cancelled = this.cancel(message.map(|message| message.to_owned()))?;
     Ok(boolean(this.py(), cancelled))
 }
 
-fn cancelled<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn cancelled<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     Ok(boolean(this.py(), this.state.get() == State::Cancelled))
 }
 
-fn done<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn done<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     Ok(boolean(this.py(), this.done()))
 }
 
-fn get_loop<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn get_loop<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     this.check_initialized()?;
     loop_attribute(this)
 }
 
-fn make_cancelled_error<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn make_cancelled_error<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     this.make_cancelled_error()
 }
 
-fn loop_attribute<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn loop_attribute<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.event_loop.get_or_none(this.py()))
 }
 
-fn state<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn state<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     this.check_initialized()?;
     let py = this.py();
     let name = match this.state.get() {
@@ -132,66 +132,79 @@ fn state<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     Ok(name.clone().into_any())
 }
 
-fn result_attribute<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn result_attribute<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     this.check_initialized()?;
     Ok(this.result.get_or_none(this.py()))
 }
 
-fn exception_attribute<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn exception_attribute<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     this.check_initialized()?;
     Ok(this.exception.get_or_none(this.py()))
 }
 
-fn callbacks<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn callbacks<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     this.check_initialized()?;
     this.callbacks.to_list(this.py())
 }
 
-fn source_traceback<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn source_traceback<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.source_traceback.get_or_none(this.py()))
 }
 
-fn get_log_traceback<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn get_log_traceback<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     this.check_initialized()?;
     Ok(boolean(this.py(), this.log_traceback.get()))
 }
 
-fn set_log_traceback(this: AnyFuture<'_, '_>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    if given(value)?.is_truthy()? {
+fn set_log_traceback(this: Ref<'_, '_, Future>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    if given(this.as_any(), value, "_log_traceback")?.is_truthy()? {
         return Err(PyValueError::new_err("_log_traceback can only be set to False"));
     }
     this.log_traceback.set(false);
     Ok(())
 }
 
-fn get_blocking<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn get_blocking<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     Ok(boolean(this.py(), !this.event_loop.is_empty() && this.blocking.get()))
 }
 
-fn set_blocking(this: AnyFuture<'_, '_>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+fn set_blocking(this: Ref<'_, '_, Future>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    if !cfg!(Py_3_14) {
+        this.check_initialized()?;
+    }
+    let value = given(this.as_any(), value, "_asyncio_future_blocking")?;
     this.check_initialized()?;
-    let blocking = given(value)?.is_truthy()?;
+    let blocking = value.is_truthy()?;
     this.blocking.set(blocking);
     Ok(())
 }
 
-fn get_cancel_message<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn get_cancel_message<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.cancel_message.get_or_none(this.py()))
 }
 
-fn set_cancel_message(this: AnyFuture<'_, '_>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    this.cancel_message.set(given(value)?.clone());
+fn set_cancel_message(this: Ref<'_, '_, Future>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    this.cancel_message.set(given(this.as_any(), value, "_cancel_message")?.clone());
     Ok(())
 }
 
-/// The value that a setter got. Raises `AttributeError` for `del`.
+/// The value that the setter of an attribute got. Raises `AttributeError` for `del`.
 pub(super) fn given<'a, 'py>(
+    object: &Bound<'py, PyAny>,
     value: Option<&'a Bound<'py, PyAny>>,
+    name: &str,
 ) -> PyResult<&'a Bound<'py, PyAny>> {
-    value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))
+    match value {
+        Some(value) => Ok(value),
+        None if cfg!(Py_3_14) => Err(PyAttributeError::new_err(format!(
+            "attribute '{name}' of '{}' objects cannot be deleted",
+            object.get_type().name()?
+        ))),
+        None => Err(PyAttributeError::new_err("cannot delete attribute")),
+    }
 }
 
-fn repr<'py>(this: AnyFuture<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn repr<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
     this.check_initialized()?;
     let py = this.py();
     call::call1(stdlib(py).future_repr.bind(py), this.as_any())
@@ -210,69 +223,69 @@ fn class_getitem() -> capi::PyMethodDef {
 fn methods() -> Vec<capi::PyMethodDef> {
     vec![
         method0!(
-            FutureOrTask,
+            Future,
             c"result",
             result,
             c"Return the result this future represents.\n\nRaises the exception that was set, CancelledError, \
               or InvalidStateError while the future is not done."
         ),
         method0!(
-            FutureOrTask,
+            Future,
             c"exception",
             exception,
             c"Return the exception that was set, or None.\n\nRaises CancelledError, or InvalidStateError while \
               the future is not done."
         ),
         method1!(
-            FutureOrTask,
+            Future,
             c"set_result",
             set_result,
             c"Mark the future done and set its result."
         ),
         method1!(
-            FutureOrTask,
+            Future,
             c"set_exception",
             set_exception,
             c"Mark the future done and set an exception."
         ),
         method!(
-            FutureOrTask,
+            Future,
             c"add_done_callback",
             add_done_callback,
             c"add_done_callback(fn, /, *, context=None)\n\nCall fn(future) soon after the future is done."
         ),
         method1!(
-            FutureOrTask,
+            Future,
             c"remove_done_callback",
             remove_done_callback,
             c"Remove all instances of a callback; return how many there were."
         ),
         method!(
-            FutureOrTask,
+            Future,
             c"cancel",
             cancel,
             c"cancel(msg=None)\n\nCancel the future and schedule callbacks; return whether it was pending."
         ),
         method0!(
-            FutureOrTask,
+            Future,
             c"cancelled",
             cancelled,
             c"Return True if the future was cancelled."
         ),
         method0!(
-            FutureOrTask,
+            Future,
             c"done",
             done,
             c"Return True if the future is done: it has a result or an exception, or was cancelled."
         ),
         method0!(
-            FutureOrTask,
+            Future,
             c"get_loop",
             get_loop,
             c"Return the event loop the future is bound to."
         ),
         method0!(
-            FutureOrTask,
+            Future,
             c"_make_cancelled_error",
             make_cancelled_error,
             c"Return the CancelledError to raise; the one with a context only once."
@@ -283,15 +296,15 @@ fn methods() -> Vec<capi::PyMethodDef> {
 
 fn attributes() -> Vec<capi::PyGetSetDef> {
     vec![
-        attribute!(FutureOrTask, c"_state", state),
-        attribute!(FutureOrTask, c"_loop", loop_attribute),
-        attribute!(FutureOrTask, c"_callbacks", callbacks),
-        attribute!(FutureOrTask, c"_result", result_attribute),
-        attribute!(FutureOrTask, c"_exception", exception_attribute),
-        attribute!(FutureOrTask, c"_source_traceback", source_traceback),
-        attribute!(FutureOrTask, c"_asyncio_future_blocking", get_blocking, set_blocking),
-        attribute!(FutureOrTask, c"_log_traceback", get_log_traceback, set_log_traceback),
-        attribute!(FutureOrTask, c"_cancel_message", get_cancel_message, set_cancel_message),
+        attribute!(Future, c"_state", state),
+        attribute!(Future, c"_loop", loop_attribute),
+        attribute!(Future, c"_callbacks", callbacks),
+        attribute!(Future, c"_result", result_attribute),
+        attribute!(Future, c"_exception", exception_attribute),
+        attribute!(Future, c"_source_traceback", source_traceback),
+        attribute!(Future, c"_asyncio_future_blocking", get_blocking, set_blocking),
+        attribute!(Future, c"_log_traceback", get_log_traceback, set_log_traceback),
+        attribute!(Future, c"_cancel_message", get_cancel_message, set_cancel_message),
     ]
 }
 
@@ -306,13 +319,19 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             methods: methods(),
             attributes: attributes(),
             slots: vec![
-                init_slot!(FutureOrTask, init),
-                unary_slot!(FutureOrTask, capi::Py_tp_repr, repr),
-                unary_slot!(FutureOrTask, capi::Py_tp_iter, awaitable::iter),
-                unary_slot!(FutureOrTask, capi::Py_am_await, awaitable::iter),
+                init_slot!(Future, init),
+                unary_slot!(Future, capi::Py_tp_repr, repr),
+                unary_slot!(Future, capi::Py_tp_iter, awaitable::iter),
+                unary_slot!(Future, capi::Py_am_await, awaitable::iter),
             ],
             subclassable: true,
             constructible: true,
+            // Where a task's fields lie, which begin with a future's.
+            fields_behind: py
+                .import("_asyncio")?
+                .getattr("Task")?
+                .getattr("__basicsize__")?
+                .extract()?,
             ..Definition::default()
         },
     )

@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::callbacks::Callback;
-use super::future::AnyFuture;
+use super::future::Future;
 use super::step;
 use super::task::Task;
 use crate::event_loop::Loop;
@@ -19,46 +19,48 @@ use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, Ref, Slot, call};
 use crate::stdlib::stdlib;
 
-/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, if it is one.
-pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref<'a, 'py, Loop>>> {
-    let Some(native) = Ref::<Loop>::cast(event_loop) else { return Ok(None) };
-    Ok(if native.is_exact() || keeps_methods(event_loop)? { Some(native) } else { None })
-}
-
-/// The last class that was looked at, and what was found: most programs have one class of loops.
+/// The last class of loops that was looked at, and what was found: most programs have one.
 struct Verdict {
     class: Slot,
-    keeps: Cell<bool>,
+    direct: Cell<bool>,
 }
 
 // SAFETY: touched with the GIL held only (invariant 1 of the room `ffi`).
 unsafe impl Sync for Verdict {}
 
-/// Whether the class of `event_loop`, derived from ferrio's, has `call_soon` and `get_debug` from there.
-fn keeps_methods(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static LAST: Verdict = Verdict { class: Slot::empty(), keeps: Cell::new(false) };
-    let py = event_loop.py();
-    let class = event_loop.get_type();
-    if LAST.class.as_ptr() != class.as_ptr() {
-        let ours = Loop::class().get(py);
-        let mut keeps = true;
-        for name in [intern!(py, "call_soon"), intern!(py, "get_debug")] {
-            keeps &= class.getattr(name)?.is(&ours.getattr(name)?);
-        }
-        LAST.keeps.set(keeps);
-        LAST.class.set(class.into_any());
+/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, if it is one.
+#[inline]
+pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref<'a, 'py, Loop>>> {
+    static LAST: Verdict = Verdict { class: Slot::empty(), direct: Cell::new(false) };
+    if LAST.class.as_ptr() != event_loop.get_type_ptr().cast() {
+        LAST.direct.set(is_direct(event_loop)?);
+        LAST.class.set(event_loop.get_type().into_any());
     }
-    Ok(LAST.keeps.get())
+    // SAFETY: `is_direct` found that the class is ferrio's or derives from it.
+    Ok(LAST.direct.get().then(|| unsafe { Ref::from_ptr(event_loop.py(), event_loop.as_ptr()) }))
+}
+
+/// Whether `event_loop` is ferrio's, with `call_soon` and `get_debug` from there.
+#[cold]
+fn is_direct(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if Ref::<Loop>::cast(event_loop).is_none() {
+        return Ok(false);
+    }
+    let py = event_loop.py();
+    let (class, ours) = (event_loop.get_type(), Loop::class().get(py));
+    for name in [intern!(py, "call_soon"), intern!(py, "get_debug")] {
+        if !class.getattr(name)?.is(&ours.getattr(name)?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Lets `task` have its turn. Raises what the loop's `call_soon` raises.
 #[inline]
 pub fn step_soon(task: Ref<'_, '_, Task>) -> PyResult<()> {
     let py = task.py();
-    let future = AnyFuture::from(task);
-    if task.direct.get()
-        && let Some(event_loop) = future.direct_loop()
-    {
+    if let Some(event_loop) = task.up::<Future>().direct_loop() {
         let event_loop = event_loop.get(py);
         event_loop.check_callable()?;
         event_loop.push(Ready::Task(task.to_owned()));
@@ -66,12 +68,12 @@ pub fn step_soon(task: Ref<'_, '_, Task>) -> PyResult<()> {
     }
     let step = step::step_callable(task)?;
     let context = task.context.get_or_none(py);
-    call_soon(&future.event_loop.get_or_none(py), &step, None, &context)
+    call_soon(&task.event_loop.get_or_none(py), &step, None, &context)
 }
 
 /// Lets `callback` be called with `future`. Raises what the loop's `call_soon` raises.
 #[inline]
-pub fn callback_soon(future: AnyFuture<'_, '_>, callback: &Callback) -> PyResult<()> {
+pub fn callback_soon(future: Ref<'_, '_, Future>, callback: &Callback) -> PyResult<()> {
     let py = future.py();
     if let Some(event_loop) = future.direct_loop() {
         let event_loop = event_loop.get(py);

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::callbacks::Callback;
-use super::future::AnyFuture;
+use super::future::{self, Future};
 use super::task::{self, Task};
 use super::{current, none, registry, schedule};
 use crate::event_loop::Loop;
@@ -26,7 +26,7 @@ pub fn run(task: Ref<'_, '_, Task>) -> PyResult<()> {
     let py = task.py();
     // Both are there until the garbage collector finds that nobody waits for the task.
     let (Some(event_loop), Some(context)) =
-        (AnyFuture::from(task).direct_loop(), task.context.get(py))
+        (task.up::<Future>().direct_loop(), task.context.get(py))
     else {
         return Ok(());
     };
@@ -52,7 +52,7 @@ fn resume(task: Ref<'_, '_, Task>) -> PyResult<()> {
     let thrown = match task.thrown.take(py) {
         Some(exception) => Some(exception),
         None => match task.waiter.get(py) {
-            Some(waiter) => match AnyFuture::cast_exact(&waiter) {
+            Some(waiter) => match future::cast_exact(&waiter) {
                 Some(future) if future.done() => outcome_of(task, future)?,
                 _ => None,
             },
@@ -66,7 +66,7 @@ fn resume(task: Ref<'_, '_, Task>) -> PyResult<()> {
 #[inline]
 fn outcome_of<'py>(
     task: Ref<'_, 'py, Task>,
-    future: AnyFuture<'_, 'py>,
+    future: Ref<'_, 'py, Future>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     #[cfg(Py_3_14)]
     future.discard_from_awaited_by(task.as_any())?;
@@ -124,7 +124,7 @@ fn wakeup<'py>(
     task: Ref<'_, 'py, Task>,
     awaited: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let thrown = match AnyFuture::cast_exact(awaited) {
+    let thrown = match future::cast_exact(awaited) {
         Some(future) => outcome_of(task, future)?,
         None => {
             #[cfg(Py_3_14)]
@@ -182,7 +182,7 @@ fn advance<'py>(task: Ref<'_, 'py, Task>, thrown: Option<Bound<'py, PyAny>>) -> 
     if task.must_cancel.get() {
         let cancelled = stdlib(py).cancelled_error.bind(py);
         if !thrown.as_ref().is_some_and(|exception| error::matches(exception, cancelled)) {
-            thrown = Some(AnyFuture::from(task).make_cancelled_error()?);
+            thrown = Some(task.up::<Future>().make_cancelled_error()?);
         }
         task.must_cancel.set(false);
     }
@@ -235,7 +235,7 @@ fn throw<'py>(coro: &Bound<'py, PyAny>, exception: Bound<'py, PyAny>) -> PyResul
 #[inline]
 fn returned<'py>(task: Ref<'_, 'py, Task>, result: Bound<'py, PyAny>) -> PyResult<()> {
     registry::remove(task);
-    let future = AnyFuture::from(task);
+    let future = task.up::<Future>();
     if task.must_cancel.replace(false) {
         // Cancelled just before it returned.
         future.cancel(task.cancel_message.get(task.py())).map(drop)
@@ -248,7 +248,7 @@ fn returned<'py>(task: Ref<'_, 'py, Task>, result: Bound<'py, PyAny>) -> PyResul
 fn raised(task: Ref<'_, '_, Task>, error: PyErr) -> PyResult<()> {
     let py = task.py();
     registry::remove(task);
-    let future = AnyFuture::from(task);
+    let future = task.up::<Future>();
     let exception = error::into_exception(error, py);
     if error::matches(&exception, stdlib(py).cancelled_error.bind(py)) {
         task.cancelled_error.set(exception);
@@ -270,7 +270,7 @@ fn wait_for<'py>(task: Ref<'_, 'py, Task>, awaited: Bound<'py, PyAny>) -> PyResu
         let message = format!("Task cannot await on itself: {}", task.as_any().repr()?);
         return throw_soon(task, message);
     }
-    if let Some(future) = AnyFuture::cast_exact(&awaited) {
+    if let Some(future) = future::cast_exact(&awaited) {
         return wait_for_ours(task, future);
     }
     if awaited.is_none() {
@@ -281,7 +281,7 @@ fn wait_for<'py>(task: Ref<'_, 'py, Task>, awaited: Bound<'py, PyAny>) -> PyResu
 
 /// The coroutine awaits one of ferrio's own futures or tasks.
 #[inline]
-fn wait_for_ours<'py>(task: Ref<'_, 'py, Task>, future: AnyFuture<'_, 'py>) -> PyResult<()> {
+fn wait_for_ours<'py>(task: Ref<'_, 'py, Task>, future: Ref<'_, 'py, Future>) -> PyResult<()> {
     if future.event_loop.as_ptr() != task.event_loop.as_ptr() {
         return different_loop(task, future.as_any());
     }

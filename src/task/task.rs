@@ -8,19 +8,22 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::future::{AnyFuture, Fields, Future, IsFuture};
+use super::future::Future;
 use super::registry::{self, Place};
 use super::schedule;
 #[cfg(Py_3_12)]
 use super::step;
 use crate::event_loop::Loop;
-use crate::ffi::{Args, Class, ClassCell, Owned, Ref, Signature, Slot, Traversal, Visit, call};
+use crate::ffi::{
+    Args, Class, ClassCell, Extends, Owned, Ref, Signature, Slot, Traversal, Visit, call,
+};
 use crate::stdlib::stdlib;
 
 /// The fields of `ferrio.Task`.
 #[derive(Default)]
+#[repr(C)]
 pub struct Task {
-    fields: Fields,
+    future: Future,
     pub(super) coro: Slot,
     pub(super) context: Slot,
     /// What the coroutine awaits.
@@ -34,8 +37,6 @@ pub struct Task {
     pub(super) log_destroy_pending: Cell<bool>,
     /// How often it was asked to cancel, less how often that was taken back.
     pub(super) cancels: Cell<i64>,
-    /// Whether it may stand in the ready queue of its loop as itself.
-    pub(super) direct: Cell<bool>,
     pub(super) place: Cell<Place>,
 }
 
@@ -55,7 +56,7 @@ impl Class for Task {
     }
 
     fn traverse(&self, visit: &Visit) -> Traversal {
-        self.fields.traverse(visit)?;
+        self.future.traverse(visit)?;
         visit.slot(&self.coro)?;
         visit.slot(&self.context)?;
         visit.slot(&self.waiter)?;
@@ -64,8 +65,7 @@ impl Class for Task {
     }
 
     fn clear(&self) {
-        self.direct.set(false);
-        self.fields.clear();
+        self.future.clear();
         self.coro.clear();
         self.context.clear();
         self.waiter.clear();
@@ -75,13 +75,12 @@ impl Class for Task {
 
     fn must_finalize(&self) -> bool {
         self.place.get() != 0
-            || self.fields.log_traceback.get()
-            || (self.log_destroy_pending.get() && !self.fields.done())
+            || self.future.log_traceback.get()
+            || (self.log_destroy_pending.get() && !self.future.done())
     }
 
     fn finalize(this: Ref<'_, '_, Self>) {
         registry::remove(this);
-        let future = AnyFuture::from(this);
         if !this.done() && this.log_destroy_pending.get() {
             let py = this.py();
             let report = || {
@@ -91,9 +90,9 @@ impl Class for Task {
                 context.set_item(intern!(py, "task"), this.as_any())?;
                 Ok(context)
             };
-            future.report(report());
+            this.up::<Future>().report(report());
         }
-        future.log_unretrieved();
+        this.up::<Future>().log_unretrieved();
     }
 
     fn must_retire(&self) -> bool {
@@ -105,17 +104,14 @@ impl Class for Task {
     }
 }
 
-impl IsFuture for Task {
-    fn future(&self) -> &Fields {
-        &self.fields
-    }
-}
+// SAFETY: `repr(C)`, a future first, and `task_type` builds the class so.
+unsafe impl Extends<Future> for Task {}
 
 impl std::ops::Deref for Task {
-    type Target = Fields;
+    type Target = Future;
 
-    fn deref(&self) -> &Fields {
-        &self.fields
+    fn deref(&self) -> &Future {
+        &self.future
     }
 }
 
@@ -178,9 +174,8 @@ impl Task {
 
     fn begin<'py>(this: Ref<'_, 'py, Self>, start: Start<'py>) -> PyResult<()> {
         let py = this.py();
-        let future = AnyFuture::from(this);
         let no_loop = start.event_loop.is_none();
-        future.init(start.event_loop)?;
+        this.up::<Future>().init(start.event_loop)?;
         if !is_coroutine(&start.coro)? {
             this.log_destroy_pending.set(false);
             return Err(PyTypeError::new_err(format!(
@@ -201,7 +196,10 @@ impl Task {
                 context
             }
         };
-        this.direct.set(this.fields.direct.get() && call::is_context(&context));
+        if !call::is_context(&context) {
+            // `call_soon` may raise what it likes.
+            this.direct.set(false);
+        }
         this.context.set(context);
         this.waiter.clear();
         this.thrown.clear();
@@ -287,7 +285,7 @@ pub(super) fn cancel_awaited<'py>(
     message: Bound<'py, PyAny>,
 ) -> PyResult<bool> {
     if let Some(future) = Ref::<Future>::cast_exact(awaited) {
-        AnyFuture::from(future).cancel(Some(message))
+        future.cancel(Some(message))
     } else if let Some(task) = Ref::<Task>::cast_exact(awaited) {
         Task::cancel(task, message)
     } else {
@@ -308,7 +306,7 @@ fn is_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
 pub fn create_future(event_loop: Ref<'_, '_, Loop>) -> PyResult<Owned<Future>> {
     let py = event_loop.py();
     let future = Owned::<Future>::alloc(py)?;
-    AnyFuture::from(future.get(py)).init(Some(event_loop.to_any()))?;
+    future.get(py).init(Some(event_loop.to_any()))?;
     Ok(future)
 }
 

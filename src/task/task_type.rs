@@ -95,8 +95,8 @@ fn set_log_destroy_pending(
     this: Ref<'_, '_, Task>,
     value: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    let value = given(value)?.is_truthy()?;
-    this.log_destroy_pending.set(value);
+    let value = given(this.as_any(), value, "_log_destroy_pending")?;
+    this.log_destroy_pending.set(value.is_truthy()?);
     Ok(())
 }
 
@@ -164,8 +164,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             slots: vec![init_slot!(Task, Task::init), unary_slot!(Task, capi::Py_tp_repr, repr)],
             subclassable: true,
             constructible: true,
-            // Its methods take tasks as well: see `FutureOrTask`.
-            beside: Some(Future::class()),
+            extends: Some(Future::class()),
             ..Definition::default()
         },
     )

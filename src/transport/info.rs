@@ -12,18 +12,38 @@ use crate::ffi::{Args, Ref, Signature};
 use crate::{attribute, method};
 
 impl StreamTransport {
-    /// The Python socket, made when it is first asked for; `None` once the connection is closed.
-    fn python_socket<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    /// The Python socket, made when it is first asked for; a closed one when the connection is closed by then.
+    fn python_socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if let Some(socket) = self.socket.get(py) {
-            return Ok(Some(socket));
+            return Ok(socket);
         }
-        let Some(fd) = self.fd() else { return Ok(None) };
+        let class = py.import("socket")?.getattr("socket")?;
+        let Some(fd) = self.fd() else {
+            let family = self.local.borrow().as_ref().map_or(libc::AF_INET, Address::family);
+            let socket = class.call1((family,))?;
+            socket.call_method0("close")?;
+            self.socket.set(socket.clone());
+            return Ok(socket);
+        };
         let keywords = PyDict::new(py);
         keywords.set_item("fileno", fd)?;
-        let socket = py.import("socket")?.getattr("socket")?.call((), Some(&keywords))?;
-        socket.call_method1("setblocking", (false,))?;
+        let socket = class.call((), Some(&keywords))?;
+        // From now on it owns the descriptor, also when the next line fails.
         self.socket.set(socket.clone());
-        Ok(Some(socket))
+        socket.call_method1("setblocking", (false,))?;
+        Ok(socket)
+    }
+
+    /// The socket as `asyncio.trsock.TransportSocket` shows it, always the same object.
+    fn transport_socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        if let Some(shown) = self.shown_socket.get(py) {
+            return Ok(shown);
+        }
+        let class = CLASS.import(py, "asyncio.trsock", "TransportSocket")?;
+        let shown = class.call1((self.python_socket(py)?,))?;
+        self.shown_socket.set(shown.clone());
+        Ok(shown)
     }
 }
 
@@ -46,31 +66,20 @@ fn get_extra_info<'py>(
     {
         return Ok(value);
     }
-    let Ok(text) = name.cast::<PyString>() else { return default() };
+    let Ok(text) = name.cast::<PyString>() else {
+        name.hash()?; // asyncio looks it up in a dictionary.
+        return default();
+    };
     let address = |address: &Option<Address>| match address {
         Some(address) => address.to_python(py),
         None => none(py),
     };
     match text.to_cow()?.as_ref() {
-        "socket" => match transport_socket(&this)? {
-            Some(socket) => Ok(socket),
-            None => default(),
-        },
+        "socket" => this.transport_socket(py),
         "sockname" => address(&this.local.borrow().clone()),
         "peername" => address(&this.peer.borrow().clone()),
         _ => default(),
     }
-}
-
-/// The socket as `asyncio.trsock.TransportSocket` shows it.
-fn transport_socket<'py>(
-    this: &Ref<'_, 'py, StreamTransport>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let py = this.py();
-    let Some(socket) = this.python_socket(py)? else { return Ok(None) };
-    let class = CLASS.import(py, "asyncio.trsock", "TransportSocket")?;
-    class.call1((socket,)).map(Some)
 }
 
 /// `<ferrio.StreamTransport fd=7 read=polling write=<idle, bufsize=0>>`, as asyncio's transports show themselves.
@@ -81,9 +90,9 @@ pub(super) fn repr<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'
         Some(_) if this.closing.get() => text.push_str(" closing"),
         Some(_) => {}
     }
-    text.push_str(&format!(" fd={}", this.fileno()));
-    if this.fd().is_some() && !this.event_loop.is_empty() {
-        let reading = !this.closing.get() && !this.paused.get() && !this.ended.get();
+    text.push_str(&format!(" fd={}", this.number.get()));
+    if this.with_loop(this.py(), |event_loop| Ok(!event_loop.is_closed()))? {
+        let reading = this.started.get() && this.reads() && !this.ended.get();
         text.push_str(if reading { " read=polling" } else { " read=idle" });
         let waiting = this.outgoing.borrow().len();
         let state = if waiting > 0 { "polling" } else { "idle" };
@@ -94,11 +103,14 @@ pub(super) fn repr<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'
 }
 
 fn python_socket<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    this.python_socket(this.py())?.map_or_else(|| none(this.py()), Ok)
+    match this.fd() {
+        Some(_) => this.python_socket(this.py()),
+        None => none(this.py()),
+    }
 }
 
-fn fileno<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(this.fileno().into_pyobject(this.py())?.into_any())
+fn number<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(this.number.get().into_pyobject(this.py())?.into_any())
 }
 
 fn extra<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
@@ -125,7 +137,7 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
 pub(super) fn attributes() -> Vec<capi::PyGetSetDef> {
     vec![
         attribute!(StreamTransport, c"_sock", python_socket),
-        attribute!(StreamTransport, c"_sock_fd", fileno),
+        attribute!(StreamTransport, c"_sock_fd", number),
         attribute!(StreamTransport, c"_extra", extra),
     ]
 }

@@ -5,10 +5,13 @@ use std::cell::Cell;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi as capi;
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
+use pyo3::{Borrowed, IntoPyObjectExt};
 
 use super::stream::{StreamTransport, none};
+use super::write;
 use crate::event_loop::Loop;
-use crate::ffi::{Args, Ref, Signature};
+use crate::ffi::{Args, Ref, Signature, Slot};
 use crate::{method, method0};
 
 /// Above this many bytes the protocol is told to pause, unless it sets its own limits.
@@ -18,6 +21,8 @@ const HIGH_WATER: usize = 64 * 1024;
 pub struct Limits {
     high: Cell<usize>,
     low: Cell<usize>,
+    /// `(low, high)` as they were given, any numbers; nothing until then.
+    shown: Slot,
     protocol_paused: Cell<bool>,
 }
 
@@ -26,17 +31,35 @@ impl Default for Limits {
         Limits {
             high: Cell::new(HIGH_WATER),
             low: Cell::new(HIGH_WATER / 4),
+            shown: Slot::empty(),
             protocol_paused: Cell::new(false),
         }
     }
 }
 
+impl Limits {
+    /// Whether the protocol was told to pause, and not yet to go on.
+    pub fn protocol_paused(&self) -> bool {
+        self.protocol_paused.get()
+    }
+
+    /// The field for the garbage collector.
+    pub fn shown(&self) -> &Slot {
+        &self.shown
+    }
+}
+
 impl Ref<'_, '_, StreamTransport> {
-    /// Calls `pause_writing` when the buffer has risen above the high-water mark.
+    fn is_above_high_water(self) -> bool {
+        self.outgoing.borrow().len() > self.limits.high.get()
+    }
+
+    /// Calls `pause_writing` when more waits for the socket than the high-water mark allows.
     pub(super) fn pause_protocol_if_full(self) -> PyResult<()> {
-        let limits = &self.limits;
-        if self.outgoing.borrow().len() <= limits.high.get() || limits.protocol_paused.replace(true)
-        {
+        if self.is_above_high_water() {
+            write::send_gathered(self)?;
+        }
+        if !self.is_above_high_water() || self.limits.protocol_paused.replace(true) {
             return Ok(());
         }
         self.call_flow_control("pause_writing")
@@ -63,31 +86,33 @@ impl Ref<'_, '_, StreamTransport> {
     }
 }
 
-/// The arguments `high` and `low` of the method `name`, in bytes; what isn't given follows from the other, or from
-/// `default`, the high-water mark.
+/// Whether the protocol was told to pause.
+pub(super) fn protocol_paused<'py>(
+    this: Ref<'_, 'py, StreamTransport>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyBool::new(this.py(), this.limits.protocol_paused.get()).to_owned().into_any())
+}
+
+/// The arguments `high` and `low` of the method `name`, any numbers of bytes; what isn't given follows from the other, or
+/// from `default`, the high-water mark.
 ///
 /// Raises `ValueError` unless `high >= low >= 0`.
-pub(super) fn marks(
-    args: &Args<'_, '_>,
+pub(super) fn marks<'py>(
+    args: &Args<'_, 'py>,
     name: &'static str,
     default: usize,
-) -> PyResult<(usize, usize)> {
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let py = args.py();
     let [high, low] =
         args.parse(&Signature { name, parameters: ["high", "low"], positional: 2, required: 0 })?;
-    // Python's arithmetic, for any number: an infinite limit is one, too.
-    let (high, low) = (high.filter(|high| !high.is_none()), low.filter(|low| !low.is_none()));
-    let (high, low) = match (high.map(|high| high.to_owned()), low.map(|low| low.to_owned())) {
-        (None, None) => {
-            let high = default.into_pyobject(py)?.into_any();
-            let low = high.floor_div(4)?;
-            (high, low)
-        }
-        (None, Some(low)) => (low.mul(4)?, low),
-        (Some(high), None) => {
-            let low = high.floor_div(4)?;
-            (high, low)
-        }
+    let given = |value: Option<Borrowed<'_, 'py, PyAny>>| {
+        value.filter(|value| !value.is_none()).map(|value| value.to_owned())
+    };
+    let number = |number: usize| number.into_bound_py_any(py);
+    let (high, low) = match (given(high), given(low)) {
+        (None, None) => (number(default)?, number(default / 4)?),
+        (None, Some(low)) => (number(4)?.mul(&low)?, low),
+        (Some(high), None) => (high.clone(), high.floor_div(4)?),
         (Some(high), Some(low)) => (high, low),
     };
     if !(high.ge(&low)? && low.ge(0)?) {
@@ -97,32 +122,43 @@ pub(super) fn marks(
             low.repr()?
         )));
     }
-    Ok((bytes(&high)?, bytes(&low)?))
+    Ok((high, low))
 }
 
 fn set_write_buffer_limits<'py>(
     this: Ref<'_, 'py, StreamTransport>,
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
     let (high, low) = marks(args, "set_write_buffer_limits", HIGH_WATER)?;
-    this.limits.high.set(high);
-    this.limits.low.set(low);
+    this.limits.high.set(bytes(&high));
+    this.limits.low.set(bytes(&low));
+    this.limits.shown.set((low, high).into_bound_py_any(py)?);
     this.pause_protocol_if_full()?;
-    none(this.py())
+    none(py)
 }
 
-/// A limit in whole bytes: the conversion of a float saturates.
-fn bytes(limit: &Bound<'_, PyAny>) -> PyResult<usize> {
-    limit.extract().or_else(|_| limit.extract::<f64>().map(|limit| limit as usize))
+/// The greatest size that is not above `limit`, a number that is not negative.
+pub(super) fn bytes(limit: &Bound<'_, PyAny>) -> usize {
+    limit
+        .extract::<usize>()
+        // A float's conversion rounds down and saturates.
+        .or_else(|_| limit.extract::<f64>().map(|limit| limit as usize))
+        .unwrap_or(usize::MAX)
 }
 
 fn get_write_buffer_limits<'py>(
     this: Ref<'_, 'py, StreamTransport>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    Ok((this.limits.low.get(), this.limits.high.get()).into_pyobject(this.py())?.into_any())
+    let (limits, py) = (&this.limits, this.py());
+    match limits.shown.get(py) {
+        Some(shown) => Ok(shown),
+        None => (limits.low.get(), limits.high.get()).into_bound_py_any(py),
+    }
 }
 
 fn get_write_buffer_size<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+    write::send_gathered(this)?;
     let size = this.outgoing.borrow().len();
     Ok(size.into_pyobject(this.py())?.into_any())
 }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
 
 use ferrio_reactor::Trigger;
 use pyo3::intern;
@@ -12,8 +12,8 @@ use socket2::{SockAddr, SockRef, Socket};
 
 use super::address::Address;
 use super::stream::StreamTransport;
-use crate::event_loop::Loop;
 use crate::event_loop::readers::{Source, os_error};
+use crate::event_loop::{Loop, is_exit};
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
 use crate::method0;
 
@@ -32,7 +32,7 @@ pub struct Listener {
     context: Slot,
     fd: Cell<RawFd>,
     /// How many connections one turn accepts at the most.
-    backlog: Cell<u32>,
+    backlog: Cell<i64>,
     /// Whether the sockets of this family have Nagle's algorithm to switch off.
     tcp: Cell<bool>,
     closed: Cell<bool>,
@@ -79,7 +79,7 @@ impl Listener {
         fd: RawFd,
         protocol_factory: &Bound<'py, PyAny>,
         server: Option<&Bound<'py, PyAny>>,
-        backlog: u32,
+        backlog: i64,
         context: Bound<'py, PyAny>,
     ) -> PyResult<Owned<Self>> {
         let py = event_loop.py();
@@ -117,14 +117,24 @@ impl Listener {
             let _gone = socket.set_tcp_nodelay(true);
         }
         let Some(factory) = self.protocol_factory.get(py) else { return Ok(()) };
-        let protocol = call::call0(&factory)?;
-        let server = self.server.get(py);
-        let transport =
-            StreamTransport::create(event_loop, socket.into_raw_fd(), &protocol, context.clone())?;
-        let transport = transport.get(py);
-        transport.peer.replace(Some(peer));
-        StreamTransport::belongs_to(transport, server.as_ref(), None)?;
-        StreamTransport::start(transport)
+        let mut details = Vec::new();
+        let outcome = call::call0(&factory).and_then(|protocol| {
+            details.push(("protocol", protocol.clone()));
+            let transport = StreamTransport::create(event_loop, &protocol, context.clone())?;
+            let transport = transport.get(py);
+            transport.take(socket.into(), Some(peer));
+            details.push(("transport", transport.to_any()));
+            StreamTransport::belongs_to(transport, self.server.get(py).as_ref(), None)?;
+            StreamTransport::start(transport)
+        });
+        match outcome {
+            Err(error) if event_loop.debug() || is_exit(py, &error) => {
+                let message = "Error on transport creation for incoming connection";
+                Loop::report(event_loop, error, message, &details)
+            }
+            // asyncio is silent about it outside of debug mode.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 }
 
@@ -145,13 +155,11 @@ impl Ref<'_, '_, Listener> {
             let Some(event_loop) = Ref::<Loop>::cast(&event_loop) else { return Ok(()) };
             match accept(self.fd.get()) {
                 Ok((socket, peer)) => {
+                    let peer = Address::new(peer);
                     let context = call::copy_of(&context)?;
-                    if let Err(error) = call::in_context(&context, || {
-                        self.accepted(event_loop, socket, Address::new(peer), &context)
-                    }) {
-                        let message = "Error on transport creation for incoming connection";
-                        Loop::report(event_loop, error, message, &[])?;
-                    }
+                    call::in_context(&context, || {
+                        self.accepted(event_loop, socket, peer, &context)
+                    })?;
                 }
                 Err(error) => return self.refused(event_loop, error),
             }
@@ -194,7 +202,7 @@ fn resume<'py>(this: Ref<'_, 'py, Listener>) -> PyResult<Bound<'py, PyAny>> {
         && let Some(event_loop) = this.event_loop.get(py)
         && let Some(event_loop) = Ref::<Loop>::cast(&event_loop)
     {
-        event_loop.watch(this.fd.get(), Source::Listener(this.to_owned()), Trigger::Level)?;
+        event_loop.watch(py, this.fd.get(), Source::Listener(this.to_owned()), Trigger::Level)?;
     }
     Ok(py.None().into_bound(py))
 }

@@ -2,25 +2,27 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 use ferrio_reactor::{Readiness, Trigger, WriteQueue};
-use pyo3::exceptions::{PyOSError, PyResourceWarning};
+use pyo3::exceptions::PyResourceWarning;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyType};
 
 use super::address::Address;
+use super::close::{self, tell_server};
 use super::limits::Limits;
 use super::tls::TlsTransport;
 use super::write::Chunk;
-use super::{info, limits, write};
+use super::{info, limits, sendfile, write};
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
 use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
+use crate::stdlib::stdlib;
 use crate::{attribute, method0, method1, unary_slot};
 
 /// The fields of `ferrio.StreamTransport`.
@@ -28,37 +30,44 @@ use crate::{attribute, method0, method1, unary_slot};
 pub struct StreamTransport {
     pub(super) event_loop: Slot,
     pub(super) protocol: Slot,
-    /// The context that the protocol's methods run in.
+    /// The context that the protocol receives in: that of who made the transport or resumed reading.
     pub(super) context: Slot,
-    /// `data_received`, or `get_buffer` of a buffered protocol.
-    pub(super) receive: Slot,
-    /// `buffer_updated` of a buffered protocol.
-    pub(super) updated: Slot,
-    server: Slot,
+    /// The context that the write buffer is sent in: that of who first wrote into it.
+    pub(super) write_context: Slot,
+    pub(super) server: Slot,
     waiter: Slot,
     /// The Python socket, once somebody gave or asked for it; it owns the descriptor then.
     pub(super) socket: Slot,
+    /// What `get_extra_info('socket')` returned, and returns from then on.
+    pub(super) shown_socket: Slot,
     /// `get_extra_info`'s answers that the transport doesn't know by itself.
     pub(super) extra: Slot,
-    /// The socket's descriptor, -1 once it is closed.
-    fd: Cell<Option<RawFd>>,
+    /// The socket's descriptor while it is open.
+    pub(super) fd: Cell<Option<RawFd>>,
+    /// The number that the descriptor has or had, for `repr`.
+    pub(super) number: Cell<RawFd>,
     pub(super) local: RefCell<Option<Address>>,
     pub(super) peer: RefCell<Option<Address>>,
 
+    /// Whether the protocol is an `asyncio.BufferedProtocol`.
+    pub(super) buffered: Cell<bool>,
+    /// Whether the protocol is a [`TlsTransport`], which is called without Python's help.
+    pub(super) encrypted: Cell<bool>,
     /// Whether an entry of the loop's ready queue stands for this transport.
     queued: Cell<bool>,
     /// Whether the protocol's `connection_made` was called.
-    started: Cell<bool>,
+    pub(super) started: Cell<bool>,
     /// Whether the socket may have something to read, as far as the poller told.
     pub(super) readable: Cell<bool>,
     /// Whether the peer has sent its last byte: reading goes on until the end is seen.
     pub(super) hung_up: Cell<bool>,
+    /// Whether a read that left room took all there was. Not so for Unix sockets: there a read stops where file
+    /// descriptors were sent along.
+    pub(super) short_read_drains: Cell<bool>,
     /// Whether the end of the stream was read.
     pub(super) ended: Cell<bool>,
     pub(super) paused: Cell<bool>,
     pub(super) closing: Cell<bool>,
-    /// Whether the protocol is a [`TlsTransport`], which is called without Python's help.
-    pub(super) encrypted: Cell<bool>,
     /// Counts the writes after the connection was lost, from 1.
     pub(super) lost: Cell<u32>,
 
@@ -69,6 +78,10 @@ pub struct StreamTransport {
     /// The loop's turn in which a write was last sent.
     pub(super) write_turn: Cell<u64>,
     pub(super) flush_queued: Cell<bool>,
+    /// What ends when the write buffer is empty, while a file is sent.
+    pub(super) empty_waiter: Slot,
+    /// What ends when the socket takes more of a file.
+    pub(super) room_waiter: Slot,
     pub(super) limits: Limits,
 }
 
@@ -107,67 +120,93 @@ impl Class for StreamTransport {
     }
 
     fn finalize(this: Ref<'_, '_, Self>) {
+        if !this.must_finalize() {
+            return;
+        }
         let py = this.py();
         let warned = this.as_any().repr().and_then(|repr| {
-            let warn = py.import("warnings")?.getattr("warn")?;
             let keywords = pyo3::types::PyDict::new(py);
             keywords.set_item("source", this.as_any())?;
             let message = format!("unclosed transport {repr}");
-            warn.call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
+            stdlib(py)
+                .warn
+                .bind(py)
+                .call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
         });
         if let Err(error) = warned {
             error.write_unraisable(py, Some(this.as_any()));
         }
         this.close_socket(py);
+        // Older servers only count their connections, and asyncio leaves the count as it is.
+        if cfg!(Py_3_13)
+            && let Err(error) = this.leave_server()
+        {
+            error.write_unraisable(py, Some(this.as_any()));
+        }
     }
 }
 
 impl StreamTransport {
-    fn slots(&self) -> [&Slot; 9] {
+    fn slots(&self) -> [&Slot; 12] {
         [
             &self.event_loop,
             &self.protocol,
             &self.context,
-            &self.receive,
-            &self.updated,
+            &self.write_context,
             &self.server,
             &self.waiter,
             &self.socket,
+            &self.shown_socket,
             &self.extra,
+            &self.empty_waiter,
+            &self.room_waiter,
+            self.limits.shown(),
         ]
     }
 
-    /// A transport for the connected, non-blocking socket `fd`, which it owns from now on.
+    /// A transport without a socket yet: [`take`](Self::take) or [`adopt`](Self::adopt) gives it one.
     ///
     /// The methods of `protocol` are called in `context`.
     pub fn create<'py>(
         event_loop: Ref<'_, 'py, Loop>,
-        fd: RawFd,
         protocol: &Bound<'py, PyAny>,
         context: Bound<'py, PyAny>,
     ) -> PyResult<Owned<Self>> {
         let py = event_loop.py();
         let transport = Owned::<Self>::alloc(py)?;
         let this = transport.get(py);
-        this.fd.set(Some(fd));
         this.event_loop.set(event_loop.to_any());
         this.context.set(context);
-        this.local.replace(Address::of_socket(fd));
         this.set_protocol(protocol)?;
         Ok(transport)
     }
 
-    /// Takes over `socket`, the Python socket of the transport's descriptor, with what is known of its peer.
+    fn own(&self, fd: RawFd) {
+        self.fd.set(Some(fd));
+        self.number.set(fd);
+        let local = Address::of_socket(fd);
+        self.short_read_drains.set(local.as_ref().is_some_and(Address::is_internet));
+        self.local.replace(local);
+    }
+
+    /// Takes over a connected, non-blocking socket and what is known of its peer.
+    pub fn take(&self, socket: OwnedFd, peer: Option<Address>) {
+        self.own(socket.into_raw_fd());
+        self.peer.replace(peer);
+    }
+
+    /// Takes over `socket`, a Python socket whose descriptor is `fd`.
     pub fn adopt<'py>(
         &self,
         socket: &Bound<'py, PyAny>,
-        peer: Option<Address>,
+        fd: RawFd,
         extra: Option<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let py = socket.py();
         self.socket.set(socket.clone());
+        self.own(fd);
         self.extra.set_opt(extra, py);
-        self.peer.replace(peer);
+        self.peer.replace(Address::of_peer(fd));
         // What `asyncio.base_events._set_nodelay` does: nothing for a Unix socket.
         static SET_NODELAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         SET_NODELAY.import(py, "asyncio.base_events", "_set_nodelay")?.call1((socket,)).map(drop)
@@ -189,31 +228,25 @@ impl StreamTransport {
         Ok(())
     }
 
-    /// Schedules `connection_made` and what follows it.
+    /// Begins to watch the socket, and schedules `connection_made` and what follows it.
     pub fn start(this: Ref<'_, '_, Self>) -> PyResult<()> {
         let py = this.py();
-        let (Some(event_loop), Some(protocol), Some(context)) =
-            (this.event_loop.get(py), this.protocol.get(py), this.context.get(py))
-        else {
-            return Ok(());
-        };
-        let Some(event_loop) = Ref::<Loop>::cast(&event_loop) else { return Ok(()) };
+        let (Some(protocol), Some(fd)) = (this.protocol.get(py), this.fd()) else { return Ok(()) };
         let made = protocol.getattr(intern!(py, "connection_made"))?;
-        let handle = Handle::create1(event_loop, made, this.to_any(), context)?;
-        event_loop.push(Ready::Handle(handle));
-        this.enqueue(event_loop);
-        Ok(())
+        let context = call::copy_context(py)?;
+        this.with_loop(py, |event_loop| {
+            let handle = Handle::create1(event_loop, made, this.to_any(), context)?;
+            event_loop.watch(py, fd, Source::Stream(this.to_owned()), Trigger::Edge)?;
+            event_loop.push(Ready::Handle(handle));
+            this.enqueue(event_loop);
+            Ok(())
+        })
     }
 
     /// The socket's descriptor while it is open.
     #[inline]
     pub(super) fn fd(&self) -> Option<RawFd> {
         self.fd.get()
-    }
-
-    /// The number that `repr` and error messages show: -1 once the socket is closed.
-    pub(super) fn fileno(&self) -> RawFd {
-        self.fd.get().unwrap_or(-1)
     }
 
     /// Runs `body` with the transport's loop; does nothing once the connection is lost.
@@ -242,50 +275,30 @@ impl StreamTransport {
         if readiness.wakes_writer() {
             self.full.set(false);
         }
-        let wanted = self.wants_read() || self.wants_write();
+        let room = !self.room_waiter.is_empty() && !self.full.get();
+        let wanted = self.wants_read() || self.wants_write() || room;
         wanted && !self.queued.replace(true)
     }
 
-    pub(super) fn wants_read(&self) -> bool {
-        self.readable.get()
-            && self.started.get()
-            && !self.paused.get()
-            && !self.ended.get()
-            && !self.closing.get()
+    /// What `is_reading()` returns.
+    pub(super) fn reads(&self) -> bool {
+        !self.closing.get() && !self.paused.get()
     }
 
-    fn wants_write(&self) -> bool {
+    fn wants_read(&self) -> bool {
+        self.readable.get() && self.started.get() && self.reads() && !self.ended.get()
+    }
+
+    pub(super) fn wants_write(&self) -> bool {
         !self.full.get() && self.lost.get() == 0 && !self.outgoing.borrow().is_empty()
     }
 
     /// Takes `protocol` for what comes in from now on.
     fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = protocol.py();
-        if is_buffered(protocol)? {
-            self.receive.set(protocol.getattr(intern!(py, "get_buffer"))?);
-            self.updated.set(protocol.getattr(intern!(py, "buffer_updated"))?);
-        } else {
-            // Looked up when data comes for a protocol without it, as asyncio does.
-            self.receive.set_opt(protocol.getattr_opt(intern!(py, "data_received"))?, py);
-            self.updated.clear();
-        }
+        self.buffered.set(is_buffered(protocol)?);
         self.encrypted.set(Ref::<TlsTransport>::cast_exact(protocol).is_some());
         self.protocol.set(protocol.clone());
         Ok(())
-    }
-
-    /// Closes the socket, whoever owns its descriptor.
-    fn close_socket(&self, py: Python<'_>) {
-        let Some(fd) = self.fd.take() else { return };
-        match self.socket.get(py) {
-            Some(socket) => {
-                if let Err(error) = socket.call_method0(intern!(py, "close")) {
-                    error.write_unraisable(py, Some(&socket));
-                }
-            }
-            // SAFETY: the transport owns the descriptor, and forgot it the line before.
-            None => drop(unsafe { OwnedFd::from_raw_fd(fd) }),
-        }
     }
 }
 
@@ -299,42 +312,42 @@ impl Ref<'_, '_, StreamTransport> {
 
     /// The transport's turn: its socket is ready, or its life begins.
     ///
-    /// Raises only `KeyboardInterrupt` and `SystemExit`, from the protocol's methods.
+    /// Raises `KeyboardInterrupt` and `SystemExit` from the protocol's methods, what `connection_lost` raises, and the
+    /// system's error when the way out can't be shut down.
     pub fn on_ready(self) -> PyResult<()> {
-        let py = self.py();
         self.queued.set(false);
-        let Some(context) = self.context.get(py) else { return Ok(()) };
-        if !self.started.replace(true) {
-            return self.begin();
-        }
-        call::in_context(&context, || {
-            if self.wants_write() {
-                write::send_waiting(self)?;
-            }
-            if self.wants_read() {
-                super::read::read_once(self)?;
-            }
-            Ok(())
-        })?;
-        if self.wants_read() {
-            self.with_loop(py, |event_loop| {
+        let outcome = if self.started.replace(true) { self.transfer() } else { self.begin() };
+        // Also after an interrupt: the poller doesn't tell again what it has told.
+        if self.wants_read() || self.wants_write() {
+            self.with_loop(self.py(), |event_loop| {
                 self.enqueue(event_loop);
                 Ok(())
             })?;
         }
+        outcome
+    }
+
+    fn transfer(self) -> PyResult<()> {
+        let py = self.py();
+        if self.wants_write()
+            && let Some(context) = self.write_context.get(py)
+        {
+            call::in_context(&context, || write::send_and_settle(self))?;
+        }
+        if self.has_awaited_room() {
+            self.tell_room()?;
+        }
+        if self.wants_read()
+            && let Some(context) = self.context.get(py)
+        {
+            call::in_context(&context, || super::read::read_once(self))?;
+        }
         Ok(())
     }
 
-    /// Begins to read, after `connection_made`, and tells who waits for the connection.
+    /// Tells who waits for the connection; `connection_made` was called before.
     fn begin(self) -> PyResult<()> {
         let py = self.py();
-        if let Some(fd) = self.fd.get()
-            && self.lost.get() == 0
-        {
-            self.with_loop(py, |event_loop| {
-                event_loop.watch(fd, Source::Stream(self.to_owned()), Trigger::Edge)
-            })?;
-        }
         if let Some(waiter) = self.waiter.take(py)
             && !waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()?
         {
@@ -343,80 +356,19 @@ impl Ref<'_, '_, StreamTransport> {
         Ok(())
     }
 
-    /// Closes after the write buffer is sent.
-    pub(super) fn close(self) -> PyResult<()> {
+    /// Debug mode: tells the log what happens to the transport.
+    pub(super) fn log(self, event: &str, error: Option<&PyErr>) -> PyResult<()> {
         let py = self.py();
-        if self.closing.get() {
-            return Ok(());
-        }
-        if !self.full.get() && !self.outgoing.borrow().is_empty() {
-            write::send_waiting(self)?;
-        }
-        if self.closing.replace(true) || !self.outgoing.borrow().is_empty() {
-            return Ok(());
-        }
-        self.lose(None, py)
-    }
-
-    /// Closes at once: what was not sent is dropped.
-    pub(super) fn force_close(self, error: Option<PyErr>) -> PyResult<()> {
-        let py = self.py();
-        if self.lost.get() > 0 {
-            return Ok(());
-        }
-        let unsent = self.outgoing.borrow_mut().drain();
-        self.closing.set(true);
-        let outcome = self.lose(error, py);
-        drop(unsent);
-        outcome
-    }
-
-    /// Stops watching the socket and schedules `connection_lost`.
-    fn lose(self, error: Option<PyErr>, py: Python<'_>) -> PyResult<()> {
-        self.lost.set(self.lost.get() + 1);
         self.with_loop(py, |event_loop| {
-            if let Some(fd) = self.fd.get() {
-                event_loop.unwatch(fd);
+            if !event_loop.debug() {
+                return Ok(());
             }
-            let lost = self.as_any().getattr(intern!(py, "_call_connection_lost"))?;
-            let error = error.map_or_else(
-                || py.None().into_bound(py),
-                |error| error.into_value(py).into_bound(py).into_any(),
-            );
-            event_loop.check_callable()?;
-            let handle = Handle::create1(event_loop, lost, error, call::copy_context(py)?)?;
-            event_loop.push(Ready::Handle(handle));
+            let logger = py.import("asyncio.log")?.getattr("logger")?;
+            let keywords = pyo3::types::PyDict::new(py);
+            keywords.set_item("exc_info", error.map(|error| error.value(py)))?;
+            logger.call_method("debug", (format!("%r{event}"), self.as_any()), Some(&keywords))?;
             Ok(())
         })
-    }
-
-    /// The connection's end after everything was sent.
-    pub(super) fn finish(self) -> PyResult<()> {
-        let py = self.py();
-        self.with_loop(py, |event_loop| {
-            if let Some(fd) = self.fd.get() {
-                event_loop.unwatch(fd);
-            }
-            Ok(())
-        })?;
-        self.lost.set(self.lost.get() + 1);
-        let none = py.None().into_bound(py);
-        call_connection_lost(self, &none).map(drop)
-    }
-
-    /// Reports an error and closes at once. System errors are part of a network's life: they go to the protocol alone.
-    pub(super) fn fatal_error(self, error: PyErr, message: &str) -> PyResult<()> {
-        let py = self.py();
-        let kept = error.clone_ref(py);
-        if !error.is_instance_of::<PyOSError>(py) {
-            self.with_loop(py, |event_loop| {
-                let transport = self.to_any();
-                let protocol = self.protocol.get_or_none(py);
-                let context = [("transport", transport), ("protocol", protocol)];
-                Loop::report(event_loop, error, message, &context)
-            })?;
-        }
-        self.force_close(Some(kept))
     }
 }
 
@@ -426,60 +378,8 @@ pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     protocol.is_instance(CLASS.import(protocol.py(), "asyncio.protocols", "BufferedProtocol")?)
 }
 
-/// Calls `server._attach` or `server._detach`, with the transport where this asyncio's servers keep their clients.
-fn tell_server(
-    server: &Bound<'_, PyAny>,
-    method: &Bound<'_, pyo3::types::PyString>,
-    transport: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    if cfg!(Py_3_13) {
-        server.call_method1(method, (transport,)).map(drop)
-    } else {
-        server.call_method0(method).map(drop)
-    }
-}
-
-/// Tells the protocol, closes the socket, lets go of everything.
-fn call_connection_lost<'py>(
-    this: Ref<'_, 'py, StreamTransport>,
-    error: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = this.py();
-    let told = match this.protocol.get(py) {
-        Some(protocol) => protocol.call_method1(intern!(py, "connection_lost"), (error,)).map(drop),
-        None => Ok(()),
-    };
-    this.close_socket(py);
-    for slot in [&this.protocol, &this.receive, &this.updated, &this.event_loop, &this.context] {
-        slot.clear();
-    }
-    if let Some(server) = this.server.take(py) {
-        tell_server(&server, intern!(py, "_detach"), this.as_any())?;
-    }
-    told?;
-    none(py)
-}
-
 pub(super) fn none(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     Ok(py.None().into_bound(py))
-}
-
-fn close<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    this.close()?;
-    none(this.py())
-}
-
-fn abort<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    this.force_close(None)?;
-    none(this.py())
-}
-
-fn force_close<'py>(
-    this: Ref<'_, 'py, StreamTransport>,
-    error: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
-    this.force_close((!error.is_none()).then(|| PyErr::from_value(error.clone())))?;
-    none(this.py())
 }
 
 fn is_closing<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
@@ -487,25 +387,31 @@ fn is_closing<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, P
 }
 
 fn is_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    let reading = !this.closing.get() && !this.paused.get();
-    Ok(PyBool::new(this.py(), reading).to_owned().into_any())
+    Ok(PyBool::new(this.py(), this.reads()).to_owned().into_any())
 }
 
 fn pause_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    if !this.closing.get() {
-        this.paused.set(true);
+    if !this.closing.get() && !this.paused.replace(true) {
+        this.log(" pauses reading", None)?;
     }
     none(this.py())
 }
 
 fn resume_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    if !this.closing.get() && this.paused.replace(false) && this.wants_read() {
+    if this.closing.get() || !this.paused.replace(false) {
+        return none(py);
+    }
+    // asyncio looks at the socket again, and sees the end again if it was there.
+    this.ended.set(false);
+    this.context.set(call::copy_context(py)?);
+    if this.wants_read() {
         this.with_loop(py, |event_loop| {
             this.enqueue(event_loop);
             Ok(())
         })?;
     }
+    this.log(" resumes reading", None)?;
     none(py)
 }
 
@@ -533,20 +439,6 @@ fn start_tls_compatible<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bo
 /// Builds the class. Raises what the import of `asyncio` raises.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let mut methods = vec![
-        method0!(StreamTransport, c"close", close, c"Close after the write buffer is sent."),
-        method0!(StreamTransport, c"abort", abort, c"Close at once."),
-        method1!(
-            StreamTransport,
-            c"_force_close",
-            force_close,
-            c"Close at once, because of an error."
-        ),
-        method1!(
-            StreamTransport,
-            c"_call_connection_lost",
-            call_connection_lost,
-            c"Tell the protocol of the connection's end and close the socket."
-        ),
         method0!(
             StreamTransport,
             c"is_closing",
@@ -569,17 +461,22 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         method0!(StreamTransport, c"get_protocol", get_protocol, c"Return the current protocol."),
         method1!(StreamTransport, c"set_protocol", set_protocol, c"Set a new protocol."),
     ];
+    methods.extend(close::methods());
     methods.extend(write::methods());
     methods.extend(limits::methods());
     methods.extend(info::methods());
+    methods.extend(sendfile::methods());
     let mut attributes = vec![
         attribute!(StreamTransport, c"_loop", get_loop),
         attribute!(StreamTransport, c"_protocol", get_protocol),
         attribute!(StreamTransport, c"_start_tls_compatible", start_tls_compatible),
+        attribute!(StreamTransport, c"_sendfile_compatible", sendfile::compatible),
+        attribute!(StreamTransport, c"_protocol_paused", limits::protocol_paused),
     ];
     attributes.extend(info::attributes());
     build::<StreamTransport>(
-        py.import("asyncio.transports")?.getattr("Transport")?.cast()?,
+        // Not only `Transport`: asyncio's `sendfile` wants to see flow control.
+        py.import("asyncio.transports")?.getattr("_FlowControlMixin")?.cast()?,
         Definition {
             doc: Some(c"A connected TCP or Unix stream socket."),
             methods,

@@ -16,7 +16,7 @@ use super::stream::{StreamTransport, none};
 use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
-use crate::ffi::{Ref, Slot, Traversal, Visit};
+use crate::ffi::{Ref, Slot, Traversal, Visit, call};
 use crate::{method0, method1};
 
 /// What is gathered during a turn is sent early beyond this many bytes: waiting longer saves no system call.
@@ -36,15 +36,6 @@ pub enum Chunk {
 }
 
 impl Chunk {
-    /// A chunk of a bytes-like object. Raises what the buffer protocol raises.
-    fn of(data: &Bound<'_, PyAny>) -> PyResult<Self> {
-        if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-            let slice = bytes.as_bytes();
-            return Ok(Chunk::Bytes(Slot::new(data.clone()), slice.as_ptr(), slice.len()));
-        }
-        Ok(Chunk::Copy(ReadableBuffer::of(data)?.as_slice().to_vec()))
-    }
-
     /// Reports what the chunk owns to the garbage collector.
     pub fn traverse(&self, visit: &Visit) -> Traversal {
         match self {
@@ -63,6 +54,40 @@ impl AsRef<[u8]> for Chunk {
                 std::slice::from_raw_parts(*start, *length)
             },
             Chunk::Copy(copy) => copy,
+        }
+    }
+}
+
+/// The caller's bytes for the length of a call of `write`.
+enum Given<'py> {
+    Bytes(Bound<'py, PyBytes>),
+    Lent(ReadableBuffer),
+}
+
+impl<'py> Given<'py> {
+    /// The bytes of a bytes-like object. Raises what the buffer protocol raises, and may run Python code.
+    fn of(data: &Bound<'py, PyAny>) -> PyResult<Self> {
+        match data.cast_exact::<PyBytes>() {
+            Ok(bytes) => Ok(Given::Bytes(bytes.clone())),
+            Err(_) => ReadableBuffer::of(data).map(Given::Lent),
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Given::Bytes(bytes) => bytes.as_bytes(),
+            Given::Lent(buffer) => buffer.as_slice(),
+        }
+    }
+
+    /// Keeps the bytes. Giving back what was lent may run Python code.
+    fn into_chunk(self) -> Chunk {
+        match self {
+            Given::Bytes(bytes) => {
+                let (start, length) = (bytes.as_bytes().as_ptr(), bytes.as_bytes().len());
+                Chunk::Bytes(Slot::new(bytes.into_any()), start, length)
+            }
+            Given::Lent(buffer) => Chunk::Copy(buffer.as_slice().to_vec()),
         }
     }
 }
@@ -88,61 +113,58 @@ fn write<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     check_type(data)?;
-    if this.eof_written.get() {
-        return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()"));
-    }
-    if data.is_empty()? {
+    check_eof(this, "write")?;
+    this.check_no_sendfile("write")?;
+    if !data.is_truthy()? {
         return none(py);
     }
     if this.lost.get() > 0 {
         return warn_lost(this);
     }
-    let outcome = match data.cast_exact::<PyBytes>() {
-        Ok(bytes) => send_at_once(this, bytes.as_bytes())?,
-        Err(_) => send_at_once(this, ReadableBuffer::of(data)?.as_slice())?,
+    let given = match Given::of(data) {
+        Ok(given) => given,
+        // asyncio's socket refuses it, which ends the connection.
+        Err(error) => return this.fatal_error(error, WRITE_ERROR).and_then(|()| none(py)),
     };
-    after_send(this, outcome, || Chunk::of(data))?;
+    if let Some(sent) = send_at_once(this, given.as_slice())? {
+        keep(this, given.into_chunk(), sent)?;
+    }
     none(py)
 }
 
-/// Sends `bytes`, which are not empty, now or as soon as the socket takes them: what a layer above writes.
+/// Sends `bytes`, now or as soon as the socket takes them: what a layer above writes.
 pub(super) fn write_owned(this: Ref<'_, '_, StreamTransport>, bytes: Vec<u8>) -> PyResult<()> {
     if this.lost.get() > 0 {
         return warn_lost(this).map(drop);
     }
-    let outcome = send_at_once(this, &bytes)?;
-    after_send(this, outcome, || Ok(Chunk::Copy(bytes)))
+    match send_at_once(this, &bytes)? {
+        Some(sent) => keep(this, Chunk::Copy(bytes), sent),
+        None => Ok(()),
+    }
 }
 
-/// Sends what the socket takes of the first write of a turn; nothing of a later one.
-fn send_at_once(this: Ref<'_, '_, StreamTransport>, bytes: &[u8]) -> PyResult<Result<Sent, PyErr>> {
-    let Some(fd) = this.fd() else { return Ok(Ok(Sent::All)) };
-    if this.gathers()? {
-        return Ok(Ok(Sent::Part(0)));
+/// Sends what the socket takes of a write, if it may leave at once, and returns how much that is; `None` when there is nothing
+/// more to do for it.
+fn send_at_once(this: Ref<'_, '_, StreamTransport>, bytes: &[u8]) -> PyResult<Option<usize>> {
+    let Some(fd) = this.fd() else { return Ok(None) };
+    if !begins(this)? {
+        return Ok(Some(0));
     }
-    this.write_turn.set(this.turn()?);
-    let outcome = send(fd, bytes).map_err(os_error);
-    if matches!(outcome, Ok(Sent::Part(_))) {
-        this.full.set(true);
-    }
-    Ok(outcome)
-}
-
-/// Keeps what was not sent, as the chunk that `rest` makes of all of it.
-fn after_send(
-    this: Ref<'_, '_, StreamTransport>,
-    outcome: Result<Sent, PyErr>,
-    rest: impl FnOnce() -> PyResult<Chunk>,
-) -> PyResult<()> {
-    match outcome {
-        Ok(Sent::All) => Ok(()),
+    match send(fd, bytes) {
+        Ok(Sent::All) => Ok(None),
         Ok(Sent::Part(count)) => {
-            let chunk = rest()?;
-            this.outgoing.borrow_mut().push_from(chunk, count);
-            gathered(this)
+            this.full.set(true);
+            Ok(Some(count))
         }
-        Err(error) => this.fatal_error(error, WRITE_ERROR),
+        Err(error) => this.fatal_error(os_error(error), WRITE_ERROR).map(|()| None),
     }
+}
+
+/// Keeps a chunk, of which `sent` bytes are gone, for later.
+fn keep(this: Ref<'_, '_, StreamTransport>, chunk: Chunk, sent: usize) -> PyResult<()> {
+    remember_context(this)?;
+    this.outgoing.borrow_mut().push_from(chunk, sent);
+    gathered(this)
 }
 
 fn writelines<'py>(
@@ -150,16 +172,18 @@ fn writelines<'py>(
     list: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    if this.eof_written.get() {
-        return Err(PyRuntimeError::new_err("Cannot call writelines() after write_eof()"));
-    }
-    let mut chunks = Vec::new();
-    for data in list.try_iter()? {
-        let data = data?;
-        check_type(&data)?;
-        if !data.is_empty()? {
-            chunks.push(Chunk::of(&data)?);
+    // Before 3.12 it was `write(b"".join(list))`.
+    let joins = cfg!(not(Py_3_12));
+    if !joins {
+        check_eof(this, "writelines")?;
+        if !list.is_truthy()? {
+            return none(py);
         }
+    }
+    this.check_no_sendfile("writelines")?;
+    let chunks = chunks(list)?;
+    if joins {
+        check_eof(this, "write")?;
     }
     if chunks.is_empty() {
         return none(py);
@@ -167,16 +191,54 @@ fn writelines<'py>(
     if this.lost.get() > 0 {
         return warn_lost(this);
     }
+    let begins = begins(this)?;
+    remember_context(this)?;
     {
         let mut outgoing = this.outgoing.borrow_mut();
         chunks.into_iter().for_each(|chunk| outgoing.push(chunk));
     }
-    if this.full.get() {
-        this.pause_protocol_if_full()?;
-    } else {
-        send_waiting(this)?;
+    if begins {
+        send_gathered(this)?;
     }
+    gathered(this)?;
     none(py)
+}
+
+fn check_eof(this: Ref<'_, '_, StreamTransport>, method: &str) -> PyResult<()> {
+    if this.eof_written.get() {
+        let message = format!("Cannot call {method}() after write_eof()");
+        return Err(PyRuntimeError::new_err(message));
+    }
+    Ok(())
+}
+
+/// The bytes of `list`, without the empty ones.
+fn chunks(list: &Bound<'_, PyAny>) -> PyResult<Vec<Chunk>> {
+    let items = list.try_iter().map_err(|error| {
+        if cfg!(Py_3_12) { error } else { PyTypeError::new_err("can only join an iterable") }
+    })?;
+    let mut chunks = Vec::new();
+    for (index, data) in items.enumerate() {
+        let data = data?;
+        let given = Given::of(&data).map_err(|error| refused(&data, index, error))?;
+        if !given.as_slice().is_empty() {
+            chunks.push(given.into_chunk());
+        }
+    }
+    Ok(chunks)
+}
+
+/// The error for an item of `writelines` that isn't bytes, as this interpreter's asyncio has it.
+fn refused(data: &Bound<'_, PyAny>, index: usize, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyTypeError>(data.py()) {
+        return error;
+    }
+    let Ok(kind) = data.get_type().name() else { return error };
+    PyTypeError::new_err(if cfg!(Py_3_12) {
+        format!("memoryview: a bytes-like object is required, not '{kind}'")
+    } else {
+        format!("sequence item {index}: expected a bytes-like object, {kind} found")
+    })
 }
 
 fn warn_lost<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
@@ -189,19 +251,58 @@ fn warn_lost<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, Py
     none(py)
 }
 
+/// Whether a write of now is sent at once: nothing waits before it, and it is the first of this turn, or the loop
+/// doesn't run and no turn will end.
+fn begins(this: Ref<'_, '_, StreamTransport>) -> PyResult<bool> {
+    let turn = this.with_loop(this.py(), |event_loop| Ok(event_loop.turn()))?;
+    Ok(turn.is_none_or(|turn| this.write_turn.replace(turn) != turn)
+        && this.outgoing.borrow().is_empty())
+}
+
+/// Keeps the current context for what becomes of the write buffer, which is empty until now.
+fn remember_context(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
+    if this.outgoing.borrow().is_empty() {
+        this.write_context.set(call::copy_context(this.py())?);
+    }
+    Ok(())
+}
+
 /// Looks after bytes that were added to the write buffer: sends early what is much, the rest at the turn's end.
 fn gathered(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
-    if !this.full.get() {
-        if this.outgoing.borrow().len() >= GATHER_LIMIT {
-            return send_waiting(this);
-        }
+    if this.outgoing.borrow().len() >= GATHER_LIMIT {
+        send_gathered(this)?;
+    }
+    if this.wants_write() {
         this.flush_later()?;
     }
     this.pause_protocol_if_full()
 }
 
-/// Sends what waits, as much as the socket takes, and does what waits for an empty buffer.
-pub(super) fn send_waiting(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
+/// Sends what was gathered during this turn, so that asyncio, which gathers nothing, would have as much left.
+///
+/// Calls no method of the protocol, for its caller is one perhaps. When the protocol is paused or the transport is closing,
+/// there is something to tell once the buffer is empty, which only the loop does.
+pub(super) fn send_gathered(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
+    if this.wants_write() && !this.closing.get() && !this.limits.protocol_paused() {
+        send_waiting(this)?;
+    }
+    Ok(())
+}
+
+/// Sends what was gathered before the connection is aborted, as far as the socket takes it.
+pub(super) fn send_last(this: Ref<'_, '_, StreamTransport>) {
+    if this.flush_queued.get()
+        && this.wants_write()
+        && let Some(fd) = this.fd()
+    {
+        let mut sent = Vec::new();
+        // What fails now is lost, as is what doesn't fit.
+        let _aborted = this.outgoing.borrow_mut().write_to(fd, &mut sent);
+    }
+}
+
+/// Sends what waits, as much as the socket takes.
+fn send_waiting(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     let Some(fd) = this.fd() else { return Ok(()) };
     let mut retired = Vec::new();
     let outcome = {
@@ -221,31 +322,46 @@ pub(super) fn send_waiting(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     drop(retired);
     if let Err(error) = outcome {
         let unsent = this.outgoing.borrow_mut().drain();
-        let reported = this.fatal_error(os_error(error), WRITE_ERROR);
+        let error = os_error(error);
+        this.tell_sendfile_lost(Some(&error))?;
+        let reported = this.fatal_error(error, WRITE_ERROR);
         drop(unsent);
         return reported;
     }
-    this.pause_protocol_if_full()?;
-    this.resume_protocol_if_drained()?; // May write more.
-    if this.outgoing.borrow().is_empty() && this.lost.get() == 0 {
-        if this.closing.get() {
-            return this.finish();
-        }
-        if this.eof_written.get() {
-            shut_down(fd);
-        }
+    if this.outgoing.borrow().is_empty() {
+        this.tell_emptied()?;
     }
     Ok(())
 }
 
-impl Ref<'_, '_, StreamTransport> {
-    fn turn(self) -> PyResult<u64> {
-        self.with_loop(self.py(), |event_loop| Ok(event_loop.turn()))
+/// Sends what waits, then does what waited for that.
+///
+/// Raises `KeyboardInterrupt` and `SystemExit` from `resume_writing`, what `connection_lost` raises, and the system's
+/// error when the way out can't be shut down.
+pub(super) fn send_and_settle(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
+    send_waiting(this)?;
+    if this.lost.get() > 0 {
+        return Ok(());
     }
+    let resumed = this.resume_protocol_if_drained(); // May write more.
+    if !this.outgoing.borrow().is_empty() || this.lost.get() > 0 {
+        return resumed;
+    }
+    let settled = match this.fd() {
+        Some(_) if this.closing.get() => this.finish(),
+        Some(fd) if this.eof_written.get() => shut_down(fd),
+        _ => Ok(()),
+    };
+    resumed.and(settled)
+}
 
-    /// Whether a write is to wait for the end of the turn, because this is not the first.
+impl Ref<'_, '_, StreamTransport> {
+    /// Whether a write of now would wait for the end of the turn: what [`begins`] tells, without beginning.
     pub(super) fn gathers(self) -> PyResult<bool> {
-        Ok(!self.outgoing.borrow().is_empty() || self.write_turn.get() == self.turn()?)
+        let turn = self.with_loop(self.py(), |event_loop| Ok(event_loop.turn()))?;
+        Ok(turn.is_some_and(|turn| {
+            self.write_turn.get() == turn || !self.outgoing.borrow().is_empty()
+        }))
     }
 
     /// Has [`flush`](Self::flush) called at the turn's end.
@@ -259,21 +375,6 @@ impl Ref<'_, '_, StreamTransport> {
         })
     }
 
-    /// Sends what was gathered during the turn that ends.
-    ///
-    /// Raises only `KeyboardInterrupt` and `SystemExit`, from the protocol's methods.
-    pub fn flush(self) -> PyResult<()> {
-        self.flush_queued.set(false);
-        if self.encrypted.get() {
-            self.flush_encryption()?;
-        }
-        if self.full.get() || self.lost.get() > 0 || self.outgoing.borrow().is_empty() {
-            return Ok(());
-        }
-        let Some(context) = self.context.get(self.py()) else { return Ok(()) };
-        crate::ffi::call::in_context(&context, || send_waiting(self))
-    }
-
     /// Has the encryption above write what it gathered.
     fn flush_encryption(self) -> PyResult<()> {
         let py = self.py();
@@ -281,9 +382,24 @@ impl Ref<'_, '_, StreamTransport> {
             return Ok(());
         };
         match Ref::<TlsTransport>::cast_exact(&protocol) {
-            Some(tls) => crate::ffi::call::in_context(&context, || tls.write_backlog()),
+            Some(tls) => call::in_context(&context, || tls.write_backlog()),
             None => Ok(()),
         }
+    }
+
+    /// Sends what was gathered during the turn that ends.
+    ///
+    /// Raises as [`on_ready`](Self::on_ready) does.
+    pub fn flush(self) -> PyResult<()> {
+        self.flush_queued.set(false);
+        if self.encrypted.get() {
+            self.flush_encryption()?;
+        }
+        if !self.wants_write() {
+            return Ok(());
+        }
+        let Some(context) = self.write_context.get(self.py()) else { return Ok(()) };
+        call::in_context(&context, || send_and_settle(self))
     }
 }
 
@@ -296,8 +412,10 @@ enum Sent {
 
 /// Sends at once what the socket takes.
 fn send(fd: RawFd, bytes: &[u8]) -> io::Result<Sent> {
+    // Only the newest of Apple's systems know the flag.
+    const FLAGS: libc::c_int = if cfg!(target_vendor = "apple") { 0 } else { libc::MSG_NOSIGNAL };
     // SAFETY: the pointer and the length are those of a slice that is borrowed for the call.
-    let count = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+    let count = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), FLAGS) };
     if count >= 0 {
         let count = count as usize;
         return Ok(if count == bytes.len() { Sent::All } else { Sent::Part(count) });
@@ -309,9 +427,13 @@ fn send(fd: RawFd, bytes: &[u8]) -> io::Result<Sent> {
     }
 }
 
-fn shut_down(fd: RawFd) {
-    // SAFETY: has no preconditions; a connection that is gone already is no error here.
-    unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+/// Closes the way out. Raises the system's error: `ENOTCONN` when the connection is gone already.
+fn shut_down(fd: RawFd) -> PyResult<()> {
+    // SAFETY: has no preconditions.
+    match unsafe { libc::shutdown(fd, libc::SHUT_WR) } {
+        0 => Ok(()),
+        _ => Err(os_error(io::Error::last_os_error())),
+    }
 }
 
 fn write_eof<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
@@ -319,14 +441,15 @@ fn write_eof<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, Py
     if this.closing.get() || this.eof_written.get() {
         return none(py);
     }
-    if !this.full.get() && !this.outgoing.borrow().is_empty() {
-        send_waiting(this)?;
+    send_gathered(this)?;
+    if this.closing.get() {
+        return none(py);
     }
     this.eof_written.set(true);
     if this.outgoing.borrow().is_empty()
         && let Some(fd) = this.fd()
     {
-        shut_down(fd);
+        shut_down(fd)?;
     }
     none(py)
 }

@@ -122,8 +122,6 @@ def test_a_program_that_takes_too_long_is_ended() -> None:
 
 
 def test_the_command_lists_its_rows() -> None:
-    for module in ("matplotlib", "tqdm"):
-        pytest.importorskip(module, reason=f"{module} is in requirements/bench.txt")
     command = [sys.executable, "-m", "benches", "--list", "--only", "tls"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert listed.stdout.split() == ["echo:", "tls", "echo:", "tls-64k", "echo:", "tls-handshake"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from benches import plot
 from benches.rounds import Cell, Spot
 from benches.rows import Row, Table
 from benches.summary import summarize
@@ -95,7 +96,6 @@ def test_a_grid_is_markdown() -> None:
 
 
 def test_the_plots_are_written_and_the_same_figures_give_the_same_picture(tmp_path: Path) -> None:
-    plot = pytest.importorskip("benches.plot", reason="matplotlib is in requirements/bench.txt")
     made = tables(asyncio=measured(8), uvloop=measured(5), ferrio=absent("not yet", "ssl"))
     pictures = []
     for name in ("first", "second"):

@@ -80,8 +80,9 @@ def scheduling() -> list[Row]:
         for name, call in {
             "call_soon of no callable": lambda loop: loop.call_soon(5) and None,
             "call_soon of a coroutine function": lambda loop: loop.call_soon(noop) and None,
-            "call_soon_threadsafe of no callable": lambda loop: loop.call_soon_threadsafe("x")
-            and None,
+            "call_soon_threadsafe of no callable": lambda loop: (
+                loop.call_soon_threadsafe("x") and None
+            ),
             "call_soon_threadsafe of a coroutine function": lambda loop: (
                 loop.call_soon_threadsafe(noop) and None
             ),
@@ -100,7 +101,10 @@ def scheduling() -> list[Row]:
         Row("call_at with an unknown keyword", lambda loop: loop.call_at(0, print, x=1)),
         Row("call_soon with a context of another type", _bad_context("call_soon")),
         Row("call_later with a context of another type", _bad_context("call_later", 0)),
-        Row("call_soon_threadsafe with a context of another type", _bad_context("call_soon_threadsafe")),
+        Row(
+            "call_soon_threadsafe with a context of another type",
+            _bad_context("call_soon_threadsafe"),
+        ),
         Row("call_soon without a callback", lambda loop: loop.call_soon(), compare=type_only),
         Row("call_later without a callback", lambda loop: loop.call_later(1), compare=type_only),
         Row("call_later of nothing", lambda loop: loop.call_later(), compare=type_only),
@@ -155,7 +159,9 @@ def life() -> list[Row]:
         Row("run_forever while running", lambda loop: loop.run_forever()),
         Row("run_until_complete while running", lambda loop: loop.run_until_complete(None)),
         Row("close while running", lambda loop: loop.close()),
-        Row("run_until_complete of no awaitable", lambda loop: loop.run_until_complete(5), "stopped"),
+        Row(
+            "run_until_complete of no awaitable", lambda loop: loop.run_until_complete(5), "stopped"
+        ),
         Row("run_until_complete of None", lambda loop: loop.run_until_complete(None), "stopped"),
         Row("run_until_complete stopped early", _stopped_early, "stopped"),
         Row("run_until_complete of another loop's future", _foreign_run, "stopped"),
@@ -173,7 +179,9 @@ def life() -> list[Row]:
         Row("set_exception_handler of no callable", lambda loop: loop.set_exception_handler("x")),
         Row("set_default_executor of no executor", lambda loop: loop.set_default_executor(5)),
         Row("run_in_executor of no callable", lambda loop: loop.run_in_executor(None, 5)),
-        Row("run_in_executor of no callable", lambda loop: loop.run_in_executor(None, 5), debug=True),
+        Row(
+            "run_in_executor of no callable", lambda loop: loop.run_in_executor(None, 5), debug=True
+        ),
         Row(
             "run_in_executor of a coroutine function",
             lambda loop: loop.run_in_executor(None, noop),
@@ -375,7 +383,13 @@ def descriptors() -> list[Row]:
         rows.append(Row(name, on_socket, "closed"))
         rows.append(Row(f"{name} of a regular file", _regular_file(name, first)))
         rows.append(Row(f"{name} of a transport's descriptor", _of_transport(name, first)))
-        rows.append(Row(f"{name} of None", lambda loop, n=name, a=first: getattr(loop, n)(None, *a), "closed"))
+        rows.append(
+            Row(
+                f"{name} of None",
+                lambda loop, n=name, a=first: getattr(loop, n)(None, *a),
+                "closed",
+            )
+        )
     rows += [
         Row("add_reader without a callback", lambda loop: loop.add_reader(0), compare=type_only),
         Row("add_reader of no callable", _add_reader_of(5)),
@@ -480,7 +494,7 @@ def servers() -> list[Row]:
         _server("on a datagram socket", sock=lambda: socket.socket(type=socket.SOCK_DGRAM)),
         _server("on a closed socket", sock=_closed_socket),
         Row("create_server on a port in use", _port_in_use),
-        Row("create_server", _server_outside, "closed"),
+        Row("create_server on a closed loop", _on_closed("create_server")),
         Row("start_serving of a closed server", _served("start_serving")),
         Row("serve_forever of a closed server", _served("serve_forever")),
         Row("serve_forever twice", _serve_twice),
@@ -512,12 +526,13 @@ async def _port_in_use(loop: Any) -> None:
         await loop.create_server(asyncio.Protocol, *taken.getsockname())
 
 
-def _server_outside(loop: Any) -> Any:
-    coro = loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-    try:
-        return coro.send(None)
-    finally:
-        coro.close()
+def _on_closed(method: str) -> Callable[[Any], Any]:
+    async def call(loop: Any) -> None:
+        other = type(loop)()
+        other.close()
+        await getattr(other, method)(asyncio.Protocol, *_free_address())
+
+    return call
 
 
 def _served(method: str) -> Callable[[Any], Any]:
@@ -561,23 +576,34 @@ def connections() -> list[Row]:
         _connection("on a datagram socket", sock=lambda: socket.socket(type=socket.SOCK_DGRAM)),
         _connection("on a socket that is not connected", sock=tcp),
         _connection("with server_hostname and no TLS", host="h", port=1, server_hostname="h"),
-        _connection("with a handshake timeout and no TLS", host="h", port=1, ssl_handshake_timeout=1),
+        _connection(
+            "with a handshake timeout and no TLS", host="h", port=1, ssl_handshake_timeout=1
+        ),
         _connection("with a shutdown timeout and no TLS", host="h", port=1, ssl_shutdown_timeout=1),
         _connection("with an unknown keyword", host="127.0.0.1", port=1, nonsense=1),
         _connection("from an address that is not here", address=True, local_addr=("192.0.2.1", 0)),
-        _connection("from a name that does not resolve", address=True, local_addr=("name.invalid", 0)),
+        _connection(
+            "from a name that does not resolve", address=True, local_addr=("name.invalid", 0)
+        ),
         Row("create_connection to several ports without a listener", _several),
+        Row("create_connection on a closed loop", _on_closed("create_connection")),
         Row("create_connection on a transport's socket", _connect_twice, since=(3, 12)),
         Row("create_connection with a factory that raises", _factory_raises),
         Row("create_connection with a factory of None", _factory_of_none),
         Row("sock_connect to a port without a listener", _sock_connect()),
         Row("sock_connect of an address of another type", _sock_connect(address=5)),
         Row("sock_connect of an address that is too short", _sock_connect(address=("127.0.0.1",))),
-        Row("sock_connect to a name that does not resolve", _sock_connect(address=("name.invalid", 1))),
+        Row(
+            "sock_connect to a name that does not resolve",
+            _sock_connect(address=("name.invalid", 1)),
+        ),
         Row("sock_connect of a blocking socket", _sock_connect(blocking=True), debug=True),
         Row("sock_connect of a closed socket", _sock_connect(closed=True)),
         Row("sock_connect of an SSLSocket", _sock_connect(tls=True)),
-        Row("getaddrinfo of a name that does not resolve", lambda loop: loop.getaddrinfo("name.invalid", 1)),
+        Row(
+            "getaddrinfo of a name that does not resolve",
+            lambda loop: loop.getaddrinfo("name.invalid", 1),
+        ),
         Row("getaddrinfo of another type", lambda loop: loop.getaddrinfo(5, 1)),
         Row("getnameinfo of a name", lambda loop: loop.getnameinfo(("localhost.invalid", 1))),
         Row("getnameinfo of another type", lambda loop: loop.getnameinfo("x")),
@@ -689,7 +715,9 @@ def transports() -> list[Row]:
         _transport("pause_reading twice", lambda transport: _twice(transport.pause_reading)),
         _transport("resume_reading twice", lambda transport: _twice(transport.resume_reading)),
         _transport("pause after close", lambda transport: _after_close(transport, "pause_reading")),
-        _transport("resume after close", lambda transport: _after_close(transport, "resume_reading")),
+        _transport(
+            "resume after close", lambda transport: _after_close(transport, "resume_reading")
+        ),
         _transport("writelines of a number", lambda t: t.writelines(5), since=(3, 12)),
         _transport("limits of the wrong order", lambda t: t.set_write_buffer_limits(high=1, low=2)),
         _transport("negative limits", lambda t: t.set_write_buffer_limits(high=-1)),
@@ -822,12 +850,14 @@ def test_the_names_of_the_rows_are_all_different() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:There is no current event loop")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_ferrio_answers_bad_input_as_asyncio_does(row: Row) -> None:
     asyncio_s, ferrio_s = (
         trial(make_loop, row.where, row.call, row.debug) for make_loop in LOOPS.values()
     )
     if row.compare is type_only:
-        asyncio_s, ferrio_s = ([line.partition(":")[0] for line in heard] for heard in (asyncio_s, ferrio_s))
+        asyncio_s, ferrio_s = (
+            [line.partition(":")[0] for line in heard] for heard in (asyncio_s, ferrio_s)
+        )
     assert ferrio_s == asyncio_s
     assert asyncio_s, "nothing was heard"

@@ -6,9 +6,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
 import ferrio
+import pytest
 
 from ..children import FERRIO, PYTHON, run
 

@@ -3,9 +3,8 @@
 import sys
 import textwrap
 
-import pytest
-
 import ferrio
+import pytest
 
 from ..children import run_code
 

@@ -9,9 +9,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
-
 import ferrio
+import pytest
 
 
 @pytest.fixture(autouse=True)

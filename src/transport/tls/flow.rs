@@ -10,7 +10,7 @@ use super::shutdown::ends_the_loop;
 use super::{State, TlsTransport, boolean};
 use crate::event_loop::Loop;
 use crate::ffi::{Args, Ref};
-use crate::transport::limits::marks;
+use crate::transport::limits::{bytes, marks};
 use crate::transport::stream::none;
 use crate::{attribute, method, method0};
 
@@ -27,6 +27,11 @@ struct Marks {
 impl Marks {
     fn new(high: usize) -> Self {
         Marks { high: Cell::new(high), low: Cell::new(high / 4) }
+    }
+
+    fn set(&self, high: &Bound<'_, PyAny>, low: &Bound<'_, PyAny>) {
+        self.high.set(bytes(high));
+        self.low.set(bytes(low));
     }
 }
 
@@ -118,8 +123,7 @@ fn set_write_buffer_limits<'py>(
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (high, low) = marks(args, "set_write_buffer_limits", OUTGOING_HIGH_WATER)?;
-    this.flow.outgoing.high.set(high);
-    this.flow.outgoing.low.set(low);
+    this.flow.outgoing.set(&high, &low);
     this.control_app_writing()?;
     none(this.py())
 }
@@ -129,8 +133,7 @@ fn set_read_buffer_limits<'py>(
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (high, low) = marks(args, "set_read_buffer_limits", INCOMING_HIGH_WATER)?;
-    this.flow.incoming.high.set(high);
-    this.flow.incoming.low.set(low);
+    this.flow.incoming.set(&high, &low);
     this.control_ssl_reading()?;
     none(this.py())
 }

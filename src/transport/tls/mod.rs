@@ -23,6 +23,7 @@ use crate::event_loop::Loop;
 use crate::ffi::{
     Args, Class, ClassCell, Definition, Owned, Ref, Signature, Slot, Traversal, Visit, build,
 };
+use crate::stdlib::stdlib;
 use crate::{attribute, method, method0};
 
 pub mod engine;
@@ -66,7 +67,7 @@ pub struct TlsTransport {
     /// The transport below, from its `connection_made` to its `connection_lost`.
     lower: Slot,
     protocol: Slot,
-    /// `data_received`, or `get_buffer` of a buffered protocol.
+    /// `get_buffer` of a buffered protocol.
     receive: Slot,
     /// `buffer_updated` of a buffered protocol.
     updated: Slot,
@@ -135,9 +136,9 @@ impl Class for TlsTransport {
     fn finalize(this: Ref<'_, '_, Self>) {
         let py = this.py();
         this.closed.set(true);
-        let warned = py.import("warnings").and_then(|warnings| {
-            let message = format!("unclosed transport {}", this.as_any().repr()?);
-            warnings.getattr("warn")?.call1((message, py.get_type::<PyResourceWarning>()))
+        let warned = this.as_any().repr().and_then(|repr| {
+            let message = format!("unclosed transport {repr}");
+            stdlib(py).warn.bind(py).call1((message, py.get_type::<PyResourceWarning>()))
         });
         if let Err(error) = warned {
             error.write_unraisable(py, Some(this.as_any()));
@@ -200,8 +201,7 @@ impl TlsTransport {
             self.receive.set(protocol.getattr(intern!(py, "get_buffer"))?);
             self.updated.set(protocol.getattr(intern!(py, "buffer_updated"))?);
         } else {
-            // Looked up when data comes for a protocol without it, as asyncio does.
-            self.receive.set_opt(protocol.getattr_opt(intern!(py, "data_received"))?, py);
+            self.receive.clear();
             self.updated.clear();
         }
         self.protocol.set(protocol.clone());

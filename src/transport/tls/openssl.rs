@@ -84,6 +84,7 @@ pub fn load(py: Python<'_>) -> PyResult<bool> {
 }
 
 /// Looks the functions up in the file of `_ssl` and what it is linked with; in the program itself where `_ssl` is built in.
+#[allow(clippy::missing_transmute_annotations)] // The fields say it.
 fn open(path: Option<String>) -> Option<(Functions, BioFunctions)> {
     let path = path.map(CString::new).transpose().ok()?;
     let name = path.as_ref().map_or(std::ptr::null(), |path| path.as_ptr());
@@ -161,7 +162,7 @@ fn find_place(py: Python<'_>, functions: &Functions) -> PyResult<Option<usize>> 
     };
     let Some(place) = behind.checked_sub(1) else { return Ok(None) };
     let ssl = fields[place] as *mut Ssl;
-    if !ssl.is_aligned_to_word() {
+    if !may_be_address(ssl) {
         return Ok(None);
     }
     // SAFETY: the word is an aligned pointer that stands where `_ssl` keeps the `SSL *`; were it another object's, the first
@@ -173,15 +174,9 @@ fn find_place(py: Python<'_>, functions: &Functions) -> PyResult<Option<usize>> 
     Ok(confirmed.then_some(place))
 }
 
-trait Aligned {
-    fn is_aligned_to_word(self) -> bool;
-}
-
-impl Aligned for *mut Ssl {
-    /// Whether this may be the address of a structure: not null, not a small number, aligned.
-    fn is_aligned_to_word(self) -> bool {
-        self as usize > 0xffff && (self as usize).is_multiple_of(size_of::<usize>())
-    }
+/// Whether this may be the address of a structure: not null, not a small number, aligned.
+fn may_be_address(ssl: *mut Ssl) -> bool {
+    ssl as usize > 0xffff && ssl.cast::<usize>().is_aligned()
 }
 
 /// An `SSLObject`, and the way past it.

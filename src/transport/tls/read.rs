@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 
 use super::engine::Plain;
 use super::{State, TlsTransport};
+use crate::ffi::Ref;
 use crate::ffi::buffer::{BytesBuilder, ReadableBuffer, WritableBuffer};
-use crate::ffi::{Ref, call};
 use crate::transport::stream::none;
 use crate::{method0, method1};
 
@@ -75,13 +75,7 @@ impl Ref<'_, '_, TlsTransport> {
         };
         if bytes.len() > 0 {
             let data = bytes.finish(py)?;
-            match self.receive.get(py) {
-                Some(data_received) => call::call1(&data_received, &data)?,
-                None => self
-                    .protocol
-                    .get_or_none(py)
-                    .call_method1(intern!(py, "data_received"), (data,))?,
-            };
+            self.protocol.get_or_none(py).call_method1(intern!(py, "data_received"), (data,))?;
         }
         self.after_read(ended)
     }

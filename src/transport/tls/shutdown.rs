@@ -96,6 +96,10 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
 
     /// Closes the connection below at once.
     pub(super) fn abort(self, exception: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
+        // What asyncio, which gathers nothing, would have sent.
+        if self.state.get() == State::Wrapped && !self.backlog.borrow().is_empty() {
+            self.write_backlog()?;
+        }
         self.state.set(State::Unwrapped);
         self.force_close_lower(exception)
     }

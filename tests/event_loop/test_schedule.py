@@ -1,0 +1,255 @@
+"""`call_soon`, `call_soon_threadsafe` and what they return; contexts; `stop`."""
+
+import asyncio
+import contextvars
+import threading
+from typing import Any
+
+import pytest
+
+Loop = asyncio.AbstractEventLoop
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="outside")
+
+
+def run_until_idle(loop: Loop) -> None:
+    """Run what is scheduled now, and what the turns up to the stop add to it."""
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+def test_callbacks_run_in_the_order_of_their_calls(loop: Loop) -> None:
+    order: list[int] = []
+    for number in range(100):
+        loop.call_soon(order.append, number)
+    run_until_idle(loop)
+    assert order == list(range(100))
+
+
+@pytest.mark.parametrize("args", [(), (1,), ((1, 2),), (1, 2), (None, [], "x", 4, 5)])
+def test_a_callback_gets_its_arguments(loop: Loop, args: tuple[Any, ...]) -> None:
+    got: list[Any] = []
+    loop.call_soon(lambda *given: got.append(given), *args)
+    run_until_idle(loop)
+    assert got == [args]
+
+
+def test_what_a_callback_schedules_runs_in_the_next_turn(loop: Loop) -> None:
+    order: list[str] = []
+
+    def first() -> None:
+        order.append("first")
+        loop.call_soon(order.append, "next turn")
+
+    loop.call_soon(first)
+    loop.call_soon(order.append, "second")
+    loop.call_soon(loop.stop)
+    loop.call_soon(order.append, "same turn as the stop")
+    loop.run_forever()
+    assert order == ["first", "second", "same turn as the stop"]
+    run_until_idle(loop)
+    assert order[3:] == ["next turn"]
+
+
+def test_stop_before_the_run_lets_one_turn_run(loop: Loop) -> None:
+    order: list[int] = []
+
+    def again() -> None:
+        order.append(len(order))
+        loop.call_soon(again)
+
+    loop.call_soon(again)
+    loop.stop()
+    loop.run_forever()
+    assert order == [0]
+
+
+def test_a_cancelled_callback_does_not_run(loop: Loop) -> None:
+    order: list[str] = []
+    handle = loop.call_soon(order.append, "cancelled")
+    loop.call_soon(order.append, "kept")
+    assert not handle.cancelled()
+    handle.cancel()
+    handle.cancel()
+    assert handle.cancelled()
+    run_until_idle(loop)
+    assert order == ["kept"]
+
+
+def test_a_callback_may_cancel_a_later_one_of_its_turn(loop: Loop) -> None:
+    order: list[str] = []
+    handles: list[asyncio.Handle] = []
+    loop.call_soon(lambda: handles[0].cancel())
+    handles.append(loop.call_soon(order.append, "cancelled"))
+    run_until_idle(loop)
+    assert order == []
+
+
+def test_a_handle_that_ran_is_not_cancelled_by_that(loop: Loop) -> None:
+    handle = loop.call_soon(int)
+    run_until_idle(loop)
+    assert not handle.cancelled()
+
+
+def test_the_repr_of_a_handle_tells_what_it_calls(loop: Loop) -> None:
+    handle = loop.call_soon(print, 1, "two")
+    # From 3.12 on the arguments are shown in debug mode only.
+    assert repr(handle) in ("<Handle print(1, 'two')>", "<Handle print()>")
+    handle.cancel()
+    assert repr(handle) == "<Handle cancelled>"
+    loop.set_debug(True)
+    handle = loop.call_soon(print, 1, "two")
+    assert repr(handle).startswith("<Handle print(1, 'two') created at ")
+    handle.cancel()
+    assert repr(handle).startswith("<Handle cancelled print(1, 'two') created at ")
+
+
+def test_an_exception_does_not_stop_the_others(loop: Loop) -> None:
+    reports: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: reports.append(context))
+    order: list[str] = []
+    handle = loop.call_soon(int, "x")
+    loop.call_soon(order.append, "ran")
+    run_until_idle(loop)
+    assert order == ["ran"]
+    assert type(reports[0]["exception"]) is ValueError
+    assert reports[0]["handle"] is handle
+    assert reports[0]["message"].startswith("Exception in callback ")
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_exit_leaves_the_loop_and_the_rest_runs_later(
+    loop: Loop, kind: type[BaseException]
+) -> None:
+    order: list[str] = []
+
+    def leave() -> None:
+        raise kind
+
+    loop.call_soon(leave)
+    loop.call_soon(order.append, "later")
+    with pytest.raises(kind):
+        loop.run_forever()
+    assert not loop.is_running()
+    assert asyncio._get_running_loop() is None
+    assert order == []
+    run_until_idle(loop)
+    assert order == ["later"]
+
+
+def test_a_callback_runs_in_a_copy_of_the_context_of_its_call(loop: Loop) -> None:
+    seen: list[str] = []
+
+    def callback() -> None:
+        seen.append(variable.get())
+        variable.set("set in the callback")
+
+    token = variable.set("at the call")
+    loop.call_soon(callback)
+    loop.call_later(0, callback)
+    loop.call_soon_threadsafe(callback)
+    variable.reset(token)
+    while len(seen) < 3:
+        run_until_idle(loop)
+    assert seen == ["at the call"] * 3
+    assert variable.get() == "outside"
+
+
+def test_a_callback_runs_in_the_context_given(loop: Loop) -> None:
+    context = contextvars.copy_context()
+    context.run(variable.set, "given")
+    seen: list[str] = []
+
+    def callback() -> None:
+        seen.append(variable.get())
+        variable.set("kept")
+
+    handle = loop.call_soon(callback, context=context)
+    run_until_idle(loop)
+    assert seen == ["given"]
+    assert context[variable] == "kept"
+    if hasattr(handle, "get_context"):  # From 3.12 on.
+        assert handle.get_context() is context
+
+
+def test_a_context_that_is_entered_already_is_an_error_of_its_callback_alone(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    order: list[str] = []
+    context = contextvars.copy_context()
+    loop.call_soon(order.append, "never", context=context)
+    loop.call_soon(order.append, "ran")
+    context.run(run_until_idle, loop)
+    assert order == ["ran"]
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "is already entered" in str(record.exc_info[1])
+
+
+def test_a_thread_wakes_a_loop_that_waits(loop: Loop) -> None:
+    done = loop.create_future()
+
+    def other() -> None:
+        loop.call_soon_threadsafe(done.set_result, threading.get_ident())
+
+    async def main() -> Any:
+        thread = threading.Thread(target=other)
+        # Begun by the loop's last callback before it waits.
+        loop.call_soon(thread.start)
+        result = await done
+        thread.join()
+        return result
+
+    assert loop.run_until_complete(main()) != threading.get_ident()
+
+
+def test_threads_lose_nothing_and_keep_their_order(loop: Loop) -> None:
+    threads, calls = 4, 2000
+    got: list[tuple[int, int]] = []
+    done = loop.create_future()
+
+    def receive(thread: int, number: int) -> None:
+        assert threading.get_ident() == home
+        got.append((thread, number))
+        if len(got) == threads * calls:
+            done.set_result(None)
+
+    def send(thread: int) -> None:
+        for number in range(calls):
+            loop.call_soon_threadsafe(receive, thread, number)
+
+    home = threading.get_ident()
+    workers = [threading.Thread(target=send, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    loop.run_until_complete(done)
+    for worker in workers:
+        worker.join()
+    for thread in range(threads):
+        assert [number for who, number in got if who == thread] == list(range(calls))
+
+
+def test_a_running_loop_knows_it_and_its_thread(loop: Loop) -> None:
+    async def main() -> tuple[bool, bool]:
+        return loop.is_running(), asyncio.get_running_loop() is loop
+
+    assert not loop.is_running()
+    assert loop.run_until_complete(main()) == (True, True)
+    assert not loop.is_running()
+
+
+def test_close_drops_what_is_scheduled(loop: Loop) -> None:
+    order: list[str] = []
+    loop.call_soon(order.append, "soon")
+    loop.call_later(0, order.append, "later")
+    loop.close()
+    assert loop.is_closed()
+    assert order == []
+
+
+def test_time_is_the_monotonic_clock_in_seconds(loop: Loop) -> None:
+    import time
+
+    before = time.monotonic()
+    now = loop.time()
+    assert before <= now <= time.monotonic()
