@@ -27,7 +27,7 @@ mod _ferrio {
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
         module.add("TlsTransport", transport::tls::define(py)?)?;
-        module.add("_tls_engine", transport::tls::engine::best(py))?;
+        module.setattr("_tls_engine", transport::tls::engine::best(py))?;
         transport::listener::define(py)
     }
 }

@@ -155,10 +155,13 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     build::<Task>(
         py.import("_asyncio")?.getattr("Task")?.cast()?,
         Definition {
-            doc: Some(
+            doc: Some(if cfg!(Py_3_12) {
                 c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\n\
-                  A coroutine wrapped in a future: asyncio.Task.",
-            ),
+                  A coroutine wrapped in a future: asyncio.Task."
+            } else {
+                c"Task(coro, *, loop=None, name=None, context=None)\n--\n\n\
+                  A coroutine wrapped in a future: asyncio.Task."
+            }),
             methods,
             attributes,
             slots: vec![init_slot!(Task, Task::init), unary_slot!(Task, capi::Py_tp_repr, repr)],

@@ -23,7 +23,7 @@ use crate::event_loop::readers::Source;
 use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
 use crate::stdlib::stdlib;
-use crate::{attribute, method0, method1, unary_slot};
+use crate::{attribute, method_named1, method0, unary_slot};
 
 /// The fields of `ferrio.StreamTransport`.
 #[derive(Default)]
@@ -459,7 +459,13 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             c"Call data_received() again."
         ),
         method0!(StreamTransport, c"get_protocol", get_protocol, c"Return the current protocol."),
-        method1!(StreamTransport, c"set_protocol", set_protocol, c"Set a new protocol."),
+        method_named1!(
+            StreamTransport,
+            "set_protocol",
+            "protocol",
+            set_protocol,
+            c"Set a new protocol."
+        ),
     ];
     methods.extend(close::methods());
     methods.extend(write::methods());

@@ -17,7 +17,7 @@ use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
 use crate::ffi::{Ref, Slot, Traversal, Visit, call};
-use crate::{method0, method1};
+use crate::{method_named1, method0};
 
 /// What is gathered during a turn is sent early beyond this many bytes: waiting longer saves no system call.
 const GATHER_LIMIT: usize = 64 * 1024;
@@ -80,12 +80,12 @@ impl<'py> Given<'py> {
         }
     }
 
-    /// Keeps the bytes. Giving back what was lent may run Python code.
-    fn into_chunk(self) -> Chunk {
+    /// The bytes to keep. What was lent is given back later, for that may run Python code.
+    fn to_chunk(&self) -> Chunk {
         match self {
             Given::Bytes(bytes) => {
                 let (start, length) = (bytes.as_bytes().as_ptr(), bytes.as_bytes().len());
-                Chunk::Bytes(Slot::new(bytes.into_any()), start, length)
+                Chunk::Bytes(Slot::new(bytes.clone().into_any()), start, length)
             }
             Given::Lent(buffer) => Chunk::Copy(buffer.as_slice().to_vec()),
         }
@@ -113,8 +113,7 @@ fn write<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     check_type(data)?;
-    check_eof(this, "write")?;
-    this.check_no_sendfile("write")?;
+    check_open(this, "write")?;
     if !data.is_truthy()? {
         return none(py);
     }
@@ -127,7 +126,7 @@ fn write<'py>(
         Err(error) => return this.fatal_error(error, WRITE_ERROR).and_then(|()| none(py)),
     };
     if let Some(sent) = send_at_once(this, given.as_slice())? {
-        keep(this, given.into_chunk(), sent)?;
+        keep(this, given.to_chunk(), sent)?;
     }
     none(py)
 }
@@ -147,7 +146,7 @@ pub(super) fn write_owned(this: Ref<'_, '_, StreamTransport>, bytes: Vec<u8>) ->
 /// more to do for it.
 fn send_at_once(this: Ref<'_, '_, StreamTransport>, bytes: &[u8]) -> PyResult<Option<usize>> {
     let Some(fd) = this.fd() else { return Ok(None) };
-    if !begins(this)? {
+    if !is_sent_at_once(this)? {
         return Ok(Some(0));
     }
     match send(fd, bytes) {
@@ -162,8 +161,12 @@ fn send_at_once(this: Ref<'_, '_, StreamTransport>, bytes: &[u8]) -> PyResult<Op
 
 /// Keeps a chunk, of which `sent` bytes are gone, for later.
 fn keep(this: Ref<'_, '_, StreamTransport>, chunk: Chunk, sent: usize) -> PyResult<()> {
-    remember_context(this)?;
+    // No Python code runs between the sending and this, so nothing can be written in between.
+    let begins = this.outgoing.borrow().is_empty();
     this.outgoing.borrow_mut().push_from(chunk, sent);
+    if begins {
+        remember_context(this)?;
+    }
     gathered(this)
 }
 
@@ -175,15 +178,14 @@ fn writelines<'py>(
     // Before 3.12 it was `write(b"".join(list))`.
     let joins = cfg!(not(Py_3_12));
     if !joins {
-        check_eof(this, "writelines")?;
+        check_open(this, "writelines")?;
         if !list.is_truthy()? {
             return none(py);
         }
     }
-    this.check_no_sendfile("writelines")?;
     let chunks = chunks(list)?;
     if joins {
-        check_eof(this, "write")?;
+        check_open(this, "write")?;
     }
     if chunks.is_empty() {
         return none(py);
@@ -191,25 +193,29 @@ fn writelines<'py>(
     if this.lost.get() > 0 {
         return warn_lost(this);
     }
-    let begins = begins(this)?;
-    remember_context(this)?;
+    let at_once = is_sent_at_once(this)?;
+    let begins = this.outgoing.borrow().is_empty();
     {
         let mut outgoing = this.outgoing.borrow_mut();
         chunks.into_iter().for_each(|chunk| outgoing.push(chunk));
     }
     if begins {
+        remember_context(this)?;
+    }
+    if at_once {
         send_gathered(this)?;
     }
     gathered(this)?;
     none(py)
 }
 
-fn check_eof(this: Ref<'_, '_, StreamTransport>, method: &str) -> PyResult<()> {
+/// Raises `RuntimeError` when the way out was closed, and while a file is sent. `method` names what was called.
+fn check_open(this: Ref<'_, '_, StreamTransport>, method: &str) -> PyResult<()> {
     if this.eof_written.get() {
         let message = format!("Cannot call {method}() after write_eof()");
         return Err(PyRuntimeError::new_err(message));
     }
-    Ok(())
+    this.check_no_sendfile(method)
 }
 
 /// The bytes of `list`, without the empty ones.
@@ -222,7 +228,7 @@ fn chunks(list: &Bound<'_, PyAny>) -> PyResult<Vec<Chunk>> {
         let data = data?;
         let given = Given::of(&data).map_err(|error| refused(&data, index, error))?;
         if !given.as_slice().is_empty() {
-            chunks.push(given.into_chunk());
+            chunks.push(given.to_chunk());
         }
     }
     Ok(chunks)
@@ -253,17 +259,15 @@ fn warn_lost<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, Py
 
 /// Whether a write of now is sent at once: nothing waits before it, and it is the first of this turn, or the loop
 /// doesn't run and no turn will end.
-fn begins(this: Ref<'_, '_, StreamTransport>) -> PyResult<bool> {
+fn is_sent_at_once(this: Ref<'_, '_, StreamTransport>) -> PyResult<bool> {
     let turn = this.with_loop(this.py(), |event_loop| Ok(event_loop.turn()))?;
     Ok(turn.is_none_or(|turn| this.write_turn.replace(turn) != turn)
         && this.outgoing.borrow().is_empty())
 }
 
-/// Keeps the current context for what becomes of the write buffer, which is empty until now.
+/// Keeps the current context for what becomes of the write buffer, which was empty until now.
 fn remember_context(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
-    if this.outgoing.borrow().is_empty() {
-        this.write_context.set(call::copy_context(this.py())?);
-    }
+    this.write_context.set(call::copy_context(this.py())?);
     Ok(())
 }
 
@@ -356,7 +360,7 @@ pub(super) fn send_and_settle(this: Ref<'_, '_, StreamTransport>) -> PyResult<()
 }
 
 impl Ref<'_, '_, StreamTransport> {
-    /// Whether a write of now would wait for the end of the turn: what [`begins`] tells, without beginning.
+    /// Whether a write of now would wait for the end of the turn: what [`is_sent_at_once`] finds, without beginning.
     pub(super) fn gathers(self) -> PyResult<bool> {
         let turn = self.with_loop(self.py(), |event_loop| Ok(event_loop.turn()))?;
         Ok(turn.is_some_and(|turn| {
@@ -460,13 +464,20 @@ fn can_write_eof<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py
 
 pub(super) fn methods() -> Vec<capi::PyMethodDef> {
     vec![
-        method1!(
+        method_named1!(
             StreamTransport,
-            c"write",
+            "write",
+            "data",
             write,
             c"Send bytes, now or as soon as the socket takes them."
         ),
-        method1!(StreamTransport, c"writelines", writelines, c"Send an iterable of bytes."),
+        method_named1!(
+            StreamTransport,
+            "writelines",
+            "list_of_data",
+            writelines,
+            c"Send an iterable of bytes."
+        ),
         method0!(
             StreamTransport,
             c"write_eof",

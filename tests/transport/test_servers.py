@@ -209,6 +209,7 @@ def test_starting_to_serve_later() -> None:
         await server.start_serving()
         world.record("serving", server.is_serving())
         world.record("talk", await talk(world, address))
+        await world.until_saw("connection_lost")
         server.close()
 
     assert ("talk", b"hello") in compare(scenario)

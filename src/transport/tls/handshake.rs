@@ -1,6 +1,6 @@
 //! The beginning: from the connection below to `connection_made`.
 
-use pyo3::exceptions::{PyConnectionAbortedError, PyException, PyTypeError};
+use pyo3::exceptions::{PyConnectionAbortedError, PyException};
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -175,12 +175,6 @@ fn check_handshake_timeout<'py>(this: Ref<'_, 'py, TlsTransport>) -> PyResult<Bo
         this.fatal_error(error, "Fatal error on transport")?;
     }
     none(py)
-}
-
-/// An error for a `data` that is no bytes.
-pub(super) fn wrong_type(data: &Bound<'_, PyAny>) -> PyResult<PyErr> {
-    let name = data.get_type().name()?;
-    Ok(PyTypeError::new_err(format!("data: expecting a bytes-like instance, got {name}")))
 }
 
 pub(super) fn methods() -> Vec<capi::PyMethodDef> {

@@ -3,13 +3,12 @@
 //! The first write of a turn is encrypted and sent at once. Small ones that the same turn writes after it are gathered, so that
 //! they share records and system calls.
 
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
-use super::handshake::wrong_type;
 use super::read::FATAL;
 use super::{State, TlsTransport};
 use crate::ffi::Ref;
@@ -135,6 +134,12 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
         self.lost.set(self.lost.get().saturating_add(1));
         Ok(true)
     }
+}
+
+/// The error for `data` that is no bytes.
+fn wrong_type(data: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    let name = data.get_type().name()?;
+    Ok(PyTypeError::new_err(format!("data: expecting a bytes-like instance, got {name}")))
 }
 
 fn write<'py>(
