@@ -163,10 +163,10 @@ def receive_all(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def run(loop: asyncio.AbstractEventLoop, main: Any) -> Any:
+def run(loop: asyncio.AbstractEventLoop, main: Any, patience: float = 3 * PATIENCE) -> Any:
     """Run a coroutine to its end on a loop, then close the loop."""
     try:
-        return loop.run_until_complete(asyncio.wait_for(main, 3 * PATIENCE))
+        return loop.run_until_complete(asyncio.wait_for(main, patience))
     finally:
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()

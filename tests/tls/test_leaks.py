@@ -43,7 +43,7 @@ def test_handshakes_leave_nothing(engine, certificates):
         server.close()
 
     loop = ferrio.new_event_loop()
-    run(loop, main(loop))
+    run(loop, main(loop), patience=280)
 
 
 def test_failed_handshakes_leave_nothing(engine, certificates):
