@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from asyncio import _CoroutineLike
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
@@ -10,9 +11,20 @@ from typing import Any, TypeVar, TypeVarTuple, final
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 from typing_extensions import disjoint_base
 
-__all__ = ["Future", "Loop", "StreamTransport", "Task", "__version__", "registered_tasks"]
+__all__ = [
+    "Future",
+    "Loop",
+    "StreamTransport",
+    "Task",
+    "TlsTransport",
+    "__version__",
+    "registered_tasks",
+]
 
 __version__: str
+
+# Which engine new encrypted connections use: "openssl" or "memory_bio".
+_tls_engine: str
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -156,6 +168,20 @@ class Loop:
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
     ) -> WritePipeTransport: ...
+    def _make_tls(
+        self,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        ssl_object: ssl.SSLObject,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        handshake_timeout: float,
+        shutdown_timeout: float,
+        *,
+        waiter: asyncio.Future[None] | None = None,
+        accepted: bool = False,
+        call_connection_made: bool = True,
+    ) -> Any: ...
     def _listen(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
@@ -177,3 +203,8 @@ class ReadPipeTransport(asyncio.ReadTransport): ...
 @final
 class WritePipeTransport(asyncio.WriteTransport):
     def write(self, data: ReadableBuffer) -> None: ...
+
+@final
+class TlsTransport(asyncio.Transport):
+    def write(self, data: ReadableBuffer) -> None: ...
+    def writelines(self, list_of_data: Iterable[ReadableBuffer]) -> None: ...

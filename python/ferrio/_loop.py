@@ -137,6 +137,7 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
         self._listen(protocol_factory, sock, server, backlog, context)
 
     _make_ssl_transport = _tls.make_transport
+    start_tls = _tls.start_tls
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect a non-blocking socket to an address.

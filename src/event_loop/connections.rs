@@ -8,6 +8,7 @@ use super::{Loop, none};
 use crate::ffi::{Args, Ref, Signature};
 use crate::method;
 use crate::transport::stream::StreamTransport;
+use crate::transport::tls;
 
 /// A stream transport for a connected Python socket, which the transport owns from now on.
 fn make_socket_transport<'py>(
@@ -37,7 +38,13 @@ fn make_socket_transport<'py>(
 }
 
 pub(super) fn methods() -> Vec<capi::PyMethodDef> {
-    vec![method!(
+    let make_tls = method!(
+        Loop,
+        c"_make_tls",
+        tls::make,
+        c"Return a new encrypted transport, the protocol for the transport below it."
+    );
+    vec![make_tls, method!(
         Loop,
         c"_make_socket_transport",
         make_socket_transport,

@@ -10,6 +10,7 @@
 //! - `life.rs`: what the lives of all have in common;
 //! - `limits.rs`: the water marks of the write buffer;
 //! - `info.rs`, `address.rs`: what `get_extra_info` tells;
+//! - `tls/`: [`TlsTransport`](tls::TlsTransport), an encrypted connection on top of another transport;
 //! - `listener.rs`: a listening socket, which makes stream transports.
 
 pub mod address;
@@ -23,5 +24,6 @@ pub mod read;
 pub mod read_pipe;
 mod sendfile;
 pub mod stream;
+pub mod tls;
 mod write;
 pub mod write_pipe;

@@ -14,6 +14,7 @@ use super::address::Address;
 use super::close::{self, tell_server};
 use super::life::Transport;
 use super::limits::{FlowControl, Limits, flow_control_methods};
+use super::tls::TlsTransport;
 use super::write::Chunk;
 use super::{info, limits, sendfile, write};
 use crate::event_loop::Loop;
@@ -49,6 +50,8 @@ pub struct StreamTransport {
 
     /// Whether the protocol is an `asyncio.BufferedProtocol`.
     pub(super) buffered: Cell<bool>,
+    /// Whether the protocol is a [`TlsTransport`], which is called without Python's help.
+    pub(super) encrypted: Cell<bool>,
     /// Whether an entry of the loop's ready queue stands for this transport.
     queued: Cell<bool>,
     /// Whether the protocol's `connection_made` was called.
@@ -289,9 +292,8 @@ impl StreamTransport {
 
     /// Takes `protocol` for what comes in from now on.
     fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
-        static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        let class = CLASS.import(protocol.py(), "asyncio.protocols", "BufferedProtocol")?;
-        self.buffered.set(protocol.is_instance(class)?);
+        self.buffered.set(is_buffered(protocol)?);
+        self.encrypted.set(Ref::<TlsTransport>::cast_exact(protocol).is_some());
         self.protocol.set(protocol.clone());
         Ok(())
     }
@@ -350,6 +352,12 @@ impl Ref<'_, '_, StreamTransport> {
         }
         Ok(())
     }
+}
+
+/// Whether `protocol` is an `asyncio.BufferedProtocol`.
+pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    protocol.is_instance(CLASS.import(protocol.py(), "asyncio.protocols", "BufferedProtocol")?)
 }
 
 pub(super) fn none(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::stream::{StreamTransport, none};
+use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
 use crate::ffi::{Ref, Slot, Traversal, Visit, call};
@@ -124,26 +125,49 @@ fn write<'py>(
         // asyncio's socket refuses it, which ends the connection.
         Err(error) => return this.fatal_error(error, WRITE_ERROR).and_then(|()| none(py)),
     };
-    let Some(fd) = this.fd() else { return none(py) };
-    let mut sent = 0;
-    if is_sent_at_once(this)? {
-        match send(fd, given.as_slice()) {
-            Ok(Sent::All) => return none(py),
-            Ok(Sent::Part(count)) => sent = count,
-            Err(error) => {
-                return this.fatal_error(os_error(error), WRITE_ERROR).and_then(|()| none(py));
-            }
-        }
-        this.full.set(true);
+    if let Some(sent) = send_at_once(this, given.as_slice())? {
+        keep(this, given.to_chunk(), sent)?;
     }
+    none(py)
+}
+
+/// Sends `bytes`, now or as soon as the socket takes them: what a layer above writes.
+pub(super) fn write_owned(this: Ref<'_, '_, StreamTransport>, bytes: Vec<u8>) -> PyResult<()> {
+    if this.lost.get() > 0 {
+        return warn_lost(this).map(drop);
+    }
+    match send_at_once(this, &bytes)? {
+        Some(sent) => keep(this, Chunk::Copy(bytes), sent),
+        None => Ok(()),
+    }
+}
+
+/// Sends what the socket takes of a write, if it may leave at once, and returns how much that is; `None` when there is nothing
+/// more to do for it.
+fn send_at_once(this: Ref<'_, '_, StreamTransport>, bytes: &[u8]) -> PyResult<Option<usize>> {
+    let Some(fd) = this.fd() else { return Ok(None) };
+    if !is_sent_at_once(this)? {
+        return Ok(Some(0));
+    }
+    match send(fd, bytes) {
+        Ok(Sent::All) => Ok(None),
+        Ok(Sent::Part(count)) => {
+            this.full.set(true);
+            Ok(Some(count))
+        }
+        Err(error) => this.fatal_error(os_error(error), WRITE_ERROR).map(|()| None),
+    }
+}
+
+/// Keeps a chunk, of which `sent` bytes are gone, for later.
+fn keep(this: Ref<'_, '_, StreamTransport>, chunk: Chunk, sent: usize) -> PyResult<()> {
     // No Python code runs between the sending and this, so nothing can be written in between.
     let begins = this.outgoing.borrow().is_empty();
-    this.outgoing.borrow_mut().push_from(given.to_chunk(), sent);
+    this.outgoing.borrow_mut().push_from(chunk, sent);
     if begins {
         remember_context(this)?;
     }
-    gathered(this)?;
-    none(py)
+    gathered(this)
 }
 
 fn writelines<'py>(
@@ -252,11 +276,8 @@ fn gathered(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     if this.outgoing.borrow().len() >= GATHER_LIMIT {
         send_gathered(this)?;
     }
-    if this.wants_write() && !this.flush_queued.replace(true) {
-        this.with_loop(|event_loop| {
-            event_loop.flush_later(this.to_owned());
-            Ok(())
-        })?;
+    if this.wants_write() {
+        this.flush_later()?;
     }
     this.pause_protocol_if_full()
 }
@@ -339,11 +360,45 @@ pub(super) fn send_and_settle(this: Ref<'_, '_, StreamTransport>) -> PyResult<()
 }
 
 impl Ref<'_, '_, StreamTransport> {
+    /// Whether a write of now would wait for the end of the turn: what [`is_sent_at_once`] finds, without beginning.
+    pub(super) fn gathers(self) -> PyResult<bool> {
+        let turn = self.with_loop(|event_loop| Ok(event_loop.turn()))?;
+        Ok(turn.is_some_and(|turn| {
+            self.write_turn.get() == turn || !self.outgoing.borrow().is_empty()
+        }))
+    }
+
+    /// Has [`flush`](Self::flush) called at the turn's end.
+    pub(super) fn flush_later(self) -> PyResult<()> {
+        if self.flush_queued.replace(true) {
+            return Ok(());
+        }
+        self.with_loop(|event_loop| {
+            event_loop.flush_later(self.to_owned());
+            Ok(())
+        })
+    }
+
+    /// Has the encryption above write what it gathered.
+    fn flush_encryption(self) -> PyResult<()> {
+        let py = self.py();
+        let (Some(protocol), Some(context)) = (self.protocol.get(py), self.context.get(py)) else {
+            return Ok(());
+        };
+        match Ref::<TlsTransport>::cast_exact(&protocol) {
+            Some(tls) => call::in_context(&context, || tls.write_backlog()),
+            None => Ok(()),
+        }
+    }
+
     /// Sends what was gathered during the turn that ends.
     ///
     /// Raises as [`on_ready`](Self::on_ready) does.
     pub fn flush(self) -> PyResult<()> {
         self.flush_queued.set(false);
+        if self.encrypted.get() {
+            self.flush_encryption()?;
+        }
         if !self.wants_write() {
             return Ok(());
         }
