@@ -26,6 +26,7 @@ mod _ferrio {
         task::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
+        module.add("DatagramTransport", transport::datagram::define(py)?)?;
         module.add("ReadPipeTransport", transport::read_pipe::define(py)?)?;
         module.add("WritePipeTransport", transport::write_pipe::define(py)?)?;
         module.add("TlsTransport", transport::tls::define(py)?)?;

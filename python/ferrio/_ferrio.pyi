@@ -12,6 +12,7 @@ from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "DatagramTransport",
     "Future",
     "Loop",
     "StreamTransport",
@@ -182,6 +183,14 @@ class Loop:
         accepted: bool = False,
         call_connection_made: bool = True,
     ) -> Any: ...
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> DatagramTransport: ...
     def _listen(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
@@ -208,3 +217,7 @@ class WritePipeTransport(asyncio.WriteTransport):
 class TlsTransport(asyncio.Transport):
     def write(self, data: ReadableBuffer) -> None: ...
     def writelines(self, list_of_data: Iterable[ReadableBuffer]) -> None: ...
+
+@final
+class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
+    def sendto(self, data: ReadableBuffer, addr: Any = None) -> None: ...

@@ -6,7 +6,6 @@ loops: these coroutines are genuine ones, behave as those of the interpreter tha
 """
 
 import asyncio
-import functools
 import logging
 import socket
 import ssl
@@ -15,7 +14,7 @@ import threading
 from asyncio import base_events
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from . import _ferrio, _tls
 from ._sendfile import Sendfile
@@ -29,16 +28,6 @@ _logger = logging.getLogger("asyncio")
 def _wake(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
-
-
-def _not_yet(name: str) -> Any:
-    @functools.wraps(getattr(asyncio.BaseEventLoop, name))
-    async def method(self: "Loop", *args: Any, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError(name)
-
-    method.__qualname__ = f"Loop.{name}"
-    method.__doc__ = f"Not yet: raise NotImplementedError with the name `{name}`."
-    return method
 
 
 class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
@@ -173,8 +162,6 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, f"Connect call failed {address}")
-
-    create_datagram_endpoint = _not_yet("create_datagram_endpoint")
 
 
 def new_event_loop() -> Loop:

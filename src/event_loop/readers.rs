@@ -18,6 +18,7 @@ use super::ready::Ready;
 use super::{Loop, boolean, none};
 use crate::ffi::{Args, Owned, Ref, Traversal, Visit, call};
 use crate::task::future::Future;
+use crate::transport::datagram::DatagramTransport;
 use crate::transport::listener::Listener;
 use crate::transport::stream::StreamTransport;
 use crate::{method, method_named1, method1};
@@ -34,6 +35,8 @@ pub enum Source {
     Socket(KnownSocket),
     /// A transport, edge-triggered: it remembers what it was told.
     Stream(Owned<StreamTransport>),
+    /// The same for datagrams.
+    Datagram(Owned<DatagramTransport>),
     /// A listening socket.
     Listener(Owned<Listener>),
 }
@@ -82,7 +85,19 @@ impl Source {
                 .try_for_each(|watcher| watcher.traverse(visit)),
             Source::Socket(known) => known.traverse(visit),
             Source::Stream(stream) => visit.pointer(stream.as_ptr()),
+            Source::Datagram(datagram) => visit.pointer(datagram.as_ptr()),
             Source::Listener(listener) => visit.pointer(listener.as_ptr()),
+        }
+    }
+
+    /// The transport that owns the descriptor, if one does.
+    pub fn transport<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        match self {
+            Source::Stream(stream) => Some(stream.get(py).to_any()),
+            Source::Datagram(datagram) => Some(datagram.get(py).to_any()),
+            Source::Free | Source::Callbacks { .. } | Source::Socket(_) | Source::Listener(_) => {
+                None
+            }
         }
     }
 
@@ -92,7 +107,7 @@ impl Source {
             Source::Callbacks { reader, writer } => {
                 Interest::of(reader.is_some(), writer.is_some())
             }
-            Source::Socket(_) | Source::Stream(_) => Some(Interest::BOTH),
+            Source::Socket(_) | Source::Stream(_) | Source::Datagram(_) => Some(Interest::BOTH),
             Source::Listener(_) => Some(Interest::READABLE),
         }
     }
@@ -141,6 +156,7 @@ impl Loop {
         };
         match old {
             Source::Stream(stream) => stream.get(py).forsake(),
+            Source::Datagram(datagram) => datagram.get(py).forsake(),
             _ => Ok(()),
         }
     }
@@ -188,6 +204,12 @@ impl Loop {
                 let stream = stream.get(py);
                 if stream.note(readiness) {
                     this.push(Ready::Stream(stream.to_owned()));
+                }
+            }
+            Some(Source::Datagram(datagram)) => {
+                let datagram = datagram.get(py);
+                if datagram.note(readiness) {
+                    this.push(Ready::Datagram(datagram.to_owned()));
                 }
             }
             Some(Source::Listener(listener)) => {
@@ -403,10 +425,8 @@ fn ensure_fd_no_transport<'py>(
     file: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let index: Option<usize> = number(file)?.extract().ok();
-    let transport = index.and_then(|index| match this.sources.borrow().get(index) {
-        Some(Source::Stream(stream)) => Some(stream.get(this.py()).to_any()),
-        _ => None,
-    });
+    let transport = index
+        .and_then(|index| this.sources.borrow().get(index).and_then(|it| it.transport(this.py())));
     match transport {
         Some(transport) => Err(PyRuntimeError::new_err(format!(
             "File descriptor {} is used by transport {}",

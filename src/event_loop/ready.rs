@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use super::handle::{Handle, TimerHandle};
 use crate::ffi::{Owned, Traversal, Visit};
 use crate::task::Task;
+use crate::transport::datagram::DatagramTransport;
 use crate::transport::listener::Listener;
 use crate::transport::stream::StreamTransport;
 
@@ -19,6 +20,8 @@ pub enum Ready {
     Task(Owned<Task>),
     /// A transport whose socket is ready.
     Stream(Owned<StreamTransport>),
+    /// The same for datagrams.
+    Datagram(Owned<DatagramTransport>),
     /// A listening socket with connections to accept.
     Listener(Owned<Listener>),
 }
@@ -31,6 +34,7 @@ impl Ready {
             Ready::Timer(timer) => timer.as_ptr(),
             Ready::Task(task) => task.as_ptr(),
             Ready::Stream(stream) => stream.as_ptr(),
+            Ready::Datagram(datagram) => datagram.as_ptr(),
             Ready::Listener(listener) => listener.as_ptr(),
         })
     }
@@ -42,6 +46,7 @@ impl Ready {
             Ready::Timer(timer) => timer.get(py).to_any(),
             Ready::Task(task) => task.get(py).to_any(),
             Ready::Stream(stream) => stream.get(py).to_any(),
+            Ready::Datagram(datagram) => datagram.get(py).to_any(),
             Ready::Listener(listener) => listener.get(py).to_any(),
         }
     }

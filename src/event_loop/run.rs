@@ -100,6 +100,10 @@ impl Loop {
                 let stream = stream.get(py);
                 stream.on_ready().or_else(|error| Self::failed(this, error, stream.as_any()))
             }
+            Ready::Datagram(datagram) => {
+                let datagram = datagram.get(py);
+                datagram.on_ready().or_else(|error| Self::failed(this, error, datagram.as_any()))
+            }
             Ready::Listener(listener) => {
                 let listener = listener.get(py);
                 listener.on_ready().or_else(|error| Self::failed(this, error, listener.as_any()))
@@ -120,7 +124,7 @@ impl Loop {
         let py = this.py();
         let object = ready.to_any(py);
         // For messages about its origin, which transports don't note.
-        if !matches!(ready, Ready::Stream(_) | Ready::Listener(_)) {
+        if !matches!(ready, Ready::Stream(_) | Ready::Datagram(_) | Ready::Listener(_)) {
             this.as_any().setattr(intern!(py, "_current_handle"), &object)?;
         }
         let start = Instant::now();

@@ -1,192 +1,166 @@
-//! How a connection ends: `close`, `abort`, an error; then `connection_lost`.
+//! How the life of a socket's transport ends: `close`, `abort`, an error; then `connection_lost`.
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::cell::Cell;
 
-use pyo3::exceptions::PyOSError;
-use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
-use super::stream::{StreamTransport, none};
-use super::write;
+use super::info::SocketTransport;
+use super::stream::none;
 use crate::event_loop::readers::os_error;
 use crate::ffi::Ref;
-use crate::{method0, method1};
 
-impl StreamTransport {
-    /// Closes the socket, whoever owns its descriptor.
-    pub(super) fn close_socket(&self, py: Python<'_>) {
-        let Some(fd) = self.fd.take() else { return };
-        match self.socket.get(py) {
-            Some(socket) => {
-                if let Err(error) = socket.call_method0(intern!(py, "close")) {
-                    error.write_unraisable(py, Some(&socket));
-                }
-            }
-            // SAFETY: the transport owns the descriptor, and forgot it the line before.
-            None => drop(unsafe { OwnedFd::from_raw_fd(fd) }),
-        }
-    }
+/// A transport that ends as those of sockets do.
+pub trait Closing: SocketTransport {
+    /// What was not sent.
+    type Unsent;
+    /// 0 while the connection lives; then it counts the writes to it, from 1.
+    fn lost(&self) -> &Cell<u32>;
+    /// Gives up what waits to be sent.
+    fn take_unsent(this: Ref<'_, '_, Self>) -> Self::Unsent;
+    /// Lets go of what the class has beside the loop and the protocol, after `connection_lost`.
+    fn let_go(this: Ref<'_, '_, Self>) -> PyResult<()>;
 }
 
-impl Ref<'_, '_, StreamTransport> {
+impl<T: Closing> Ref<'_, '_, T> {
     /// Closes after the write buffer is sent.
     pub(super) fn close(self) -> PyResult<()> {
-        if self.closing.get() {
+        if self.closing().get() {
             return Ok(());
         }
-        write::send_gathered(self)?;
-        if self.closing.replace(true) || !self.outgoing.borrow().is_empty() {
+        T::send_gathered(self)?;
+        if self.closing().replace(true) || self.has_unsent() {
             return Ok(());
         }
-        self.lose(None)
+        self.lose_soon(None)
     }
 
     /// Closes at once: what waits for the socket to take more is dropped.
     pub(super) fn force_close(self, error: Option<PyErr>) -> PyResult<()> {
-        if self.lost.get() > 0 {
+        if self.lost().get() > 0 {
             return Ok(());
         }
-        write::send_last(self);
-        let unsent = self.outgoing.borrow_mut().drain();
-        self.closing.set(true);
-        let outcome = self.lose(error);
+        let unsent = T::take_unsent(self);
+        self.closing().set(true);
+        let outcome = self.lose_soon(error);
         drop(unsent);
         outcome
     }
 
     /// Stops watching the socket and schedules `connection_lost`.
-    fn lose(self, error: Option<PyErr>) -> PyResult<()> {
-        self.lost.set(self.lost.get() + 1);
+    fn lose_soon(self, error: Option<PyErr>) -> PyResult<()> {
+        self.lost().set(self.lost().get() + 1);
+        self.unwatch_socket()?;
+        self.schedule_connection_lost(error)
+    }
+
+    fn unwatch_socket(self) -> PyResult<()> {
         self.with_loop(|event_loop| {
-            if let Some(fd) = self.fd() {
+            if let Some(fd) = self.endpoint().fd() {
                 event_loop.unwatch(fd);
             }
             Ok(())
-        })?;
-        self.schedule_connection_lost(error)
+        })
     }
 
     /// The connection's end after everything was sent.
     pub(super) fn finish(self) -> PyResult<()> {
-        let py = self.py();
-        self.with_loop(|event_loop| {
-            if let Some(fd) = self.fd() {
-                event_loop.unwatch(fd);
-            }
-            Ok(())
-        })?;
-        self.lost.set(self.lost.get() + 1);
-        self.call_connection_lost(&py.None().into_bound(py))
+        self.unwatch_socket()?;
+        self.lost().set(self.lost().get() + 1);
+        self.lose_connection(&self.py().None().into_bound(self.py()))
     }
 
-    /// Reports an error and closes at once. System errors are part of a network's life: they go to the protocol alone.
+    /// Reports an error and closes at once.
     pub(super) fn fatal_error(self, error: PyErr, message: &str) -> PyResult<()> {
-        let py = self.py();
-        let kept = error.clone_ref(py);
-        if error.is_instance_of::<PyOSError>(py) {
-            self.log("debug", &format!(": {message}"), Some(&error))?;
-        } else {
-            self.report(error, message)?;
-        }
-        self.force_close(Some(kept))
+        self.tell_fatal_error(&error, message)?;
+        self.force_close(Some(error))
     }
 
     /// Another socket has this transport's descriptor, which somebody must have closed: gives the number up.
     pub fn forsake(self) -> PyResult<()> {
-        let py = self.py();
-        if self.fd.take().is_none() {
+        if !self.endpoint().forsake(self.py())? {
             return Ok(());
-        }
-        if let Some(socket) = self.socket.take(py) {
-            socket.call_method0(intern!(py, "detach"))?;
         }
         self.force_close(Some(os_error(std::io::Error::from_raw_os_error(libc::EBADF))))
     }
 
-    /// Leaves the server's list of connections.
-    pub(super) fn leave_server(self) -> PyResult<()> {
-        let py = self.py();
-        match self.server.take(py) {
-            Some(server) => tell_server(&server, intern!(py, "_detach"), self.as_any()),
-            None => Ok(()),
-        }
-    }
-
     /// Tells the protocol, closes the socket, lets go of everything.
-    fn call_connection_lost(self, error: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn lose_connection(self, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = self.py();
-        let told = match self.protocol.get(py) {
+        let told = match self.protocol().get(py) {
             Some(protocol) => {
                 protocol.call_method1(intern!(py, "connection_lost"), (error,)).map(drop)
             }
             None => Ok(()),
         };
-        self.close_socket(py);
-        self.tell_sendfile_lost(None)?;
-        for slot in [&self.protocol, &self.event_loop, &self.context, &self.write_context] {
-            slot.clear();
-        }
-        self.leave_server()?;
+        self.endpoint().close(py);
+        self.protocol().clear();
+        self.event_loop().clear();
+        T::let_go(self)?;
         told
     }
 }
 
-/// Calls `server._attach` or `server._detach`, with the transport where this asyncio's servers keep their clients.
-pub(super) fn tell_server(
-    server: &Bound<'_, PyAny>,
-    method: &Bound<'_, PyString>,
-    transport: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    if cfg!(Py_3_13) {
-        server.call_method1(method, (transport,)).map(drop)
-    } else {
-        server.call_method0(method).map(drop)
-    }
-}
-
-fn close<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn close<'py, T: Closing>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
     this.close()?;
     none(this.py())
 }
 
-fn abort<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn abort<'py, T: Closing>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
     this.force_close(None)?;
     none(this.py())
 }
 
-fn force_close<'py>(
-    this: Ref<'_, 'py, StreamTransport>,
+pub(super) fn force_close<'py, T: Closing>(
+    this: Ref<'_, 'py, T>,
     error: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     this.force_close((!error.is_none()).then(|| PyErr::from_value(error.clone())))?;
     none(this.py())
 }
 
-fn call_connection_lost<'py>(
-    this: Ref<'_, 'py, StreamTransport>,
+pub(super) fn call_connection_lost<'py, T: Closing>(
+    this: Ref<'_, 'py, T>,
     error: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    this.call_connection_lost(error)?;
+    this.lose_connection(error)?;
     none(this.py())
 }
 
-pub(super) fn methods() -> Vec<capi::PyMethodDef> {
-    vec![
-        method0!(StreamTransport, c"close", close, c"Close after the write buffer is sent."),
-        method0!(StreamTransport, c"abort", abort, c"Close at once."),
-        method1!(
-            StreamTransport,
-            c"_force_close",
-            force_close,
-            c"Close at once, because of an error."
-        ),
-        method1!(
-            StreamTransport,
-            c"_call_connection_lost",
-            call_connection_lost,
-            c"Tell the protocol of the connection's end and close the socket."
-        ),
-    ]
+pub(super) fn is_closing<'py, T: Closing>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(pyo3::types::PyBool::new(this.py(), this.closing().get()).to_owned().into_any())
 }
+
+/// The methods that end a transport of the class.
+macro_rules! closing_methods {
+    ($class:ty) => {
+        [
+            $crate::method0!(
+                $class,
+                c"close",
+                $crate::transport::close::close,
+                c"Close after the write buffer is sent."
+            ),
+            $crate::method0!($class, c"abort", $crate::transport::close::abort, c"Close at once."),
+            $crate::method1!(
+                $class,
+                c"_force_close",
+                $crate::transport::close::force_close,
+                c"Close at once, because of an error."
+            ),
+            $crate::method1!(
+                $class,
+                c"_call_connection_lost",
+                $crate::transport::close::call_connection_lost,
+                c"Tell the protocol of the connection's end and close the socket."
+            ),
+            $crate::method0!(
+                $class,
+                c"is_closing",
+                $crate::transport::close::is_closing,
+                c"Return True if it is closing or closed."
+            ),
+        ]
+    };
+}
+pub(super) use closing_methods;

@@ -1,6 +1,6 @@
 //! What the lives of all transports have in common.
 
-use pyo3::exceptions::PyResourceWarning;
+use pyo3::exceptions::{PyOSError, PyResourceWarning};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -70,6 +70,16 @@ impl<'py, T: Transport> Ref<'_, 'py, T> {
         })
     }
 
+    /// Tells the debug log of a system's error, which is part of a network's life, or the loop's exception handler of
+    /// any other.
+    pub(super) fn tell_fatal_error(self, error: &PyErr, message: &str) -> PyResult<()> {
+        let py = self.py();
+        if error.is_instance_of::<PyOSError>(py) {
+            return self.log("debug", &format!(": {message}"), Some(error));
+        }
+        self.report(error.clone_ref(py), message)
+    }
+
     /// Gives the `ResourceWarning` of a transport that dies unclosed.
     pub(super) fn warn_unclosed(self) {
         let py = self.py();
@@ -77,10 +87,8 @@ impl<'py, T: Transport> Ref<'_, 'py, T> {
             let keywords = PyDict::new(py);
             keywords.set_item("source", self.as_any())?;
             let message = format!("unclosed transport {repr}");
-            stdlib(py)
-                .warn
-                .bind(py)
-                .call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
+            let warn = stdlib(py).warn.bind(py);
+            warn.call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
         });
         if let Err(error) = warned {
             error.write_unraisable(py, Some(self.as_any()));

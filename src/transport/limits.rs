@@ -50,9 +50,11 @@ impl Limits {
 pub trait FlowControl: Transport {
     /// The water marks.
     fn limits(&self) -> &Limits;
-    /// How many bytes wait to be sent.
-    fn waiting(&self) -> usize;
-    /// Sends what waits only for more of the same turn.
+    /// How much waits to be sent, in bytes.
+    fn buffer_size(&self) -> usize;
+    /// Whether anything waits to be sent.
+    fn has_unsent(&self) -> bool;
+    /// Sends what need not wait any longer, for a transport that gathers. Calls no method of the protocol.
     fn send_gathered(_this: Ref<'_, '_, Self>) -> PyResult<()> {
         Ok(())
     }
@@ -60,7 +62,7 @@ pub trait FlowControl: Transport {
 
 impl<T: FlowControl> Ref<'_, '_, T> {
     fn is_above_high_water(self) -> bool {
-        self.waiting() > self.limits().high.get()
+        self.buffer_size() > self.limits().high.get()
     }
 
     /// Calls `pause_writing` when more waits for the socket than the high-water mark allows.
@@ -77,7 +79,7 @@ impl<T: FlowControl> Ref<'_, '_, T> {
     /// Calls `resume_writing` when the buffer has fallen to the low-water mark.
     pub(super) fn resume_protocol_if_drained(self) -> PyResult<()> {
         let limits = self.limits();
-        if !limits.protocol_paused.get() || self.waiting() > limits.low.get() {
+        if !limits.protocol_paused.get() || self.buffer_size() > limits.low.get() {
             return Ok(());
         }
         limits.protocol_paused.set(false);
@@ -87,10 +89,8 @@ impl<T: FlowControl> Ref<'_, '_, T> {
     fn call_flow_control(self, method: &str) -> PyResult<()> {
         let py = self.py();
         let Some(protocol) = self.protocol().get(py) else { return Ok(()) };
-        match protocol.call_method0(method) {
-            Ok(_) => Ok(()),
-            Err(error) => self.report(error, &format!("protocol.{method}() failed")),
-        }
+        let Err(error) = protocol.call_method0(method) else { return Ok(()) };
+        self.report(error, &format!("protocol.{method}() failed"))
     }
 }
 
@@ -170,34 +170,33 @@ pub(super) fn get_write_buffer_size<'py, T: FlowControl>(
     this: Ref<'_, 'py, T>,
 ) -> PyResult<Bound<'py, PyAny>> {
     T::send_gathered(this)?;
-    Ok(this.waiting().into_pyobject(this.py())?.into_any())
+    let size = this.buffer_size();
+    Ok(size.into_pyobject(this.py())?.into_any())
 }
 
-/// The methods of a transport with a write buffer.
+/// The methods of flow control of the class.
 macro_rules! flow_control_methods {
-    ($class:ty) => {{
-        use $crate::transport::limits;
-        vec![
+    ($class:ty) => {
+        [
             $crate::method!(
                 $class,
                 c"set_write_buffer_limits",
-                limits::set_write_buffer_limits::<$class>,
+                $crate::transport::limits::set_write_buffer_limits,
                 c"set_write_buffer_limits(high=None, low=None)\n\nSet the marks at which the protocol pauses and resumes."
             ),
             $crate::method0!(
                 $class,
                 c"get_write_buffer_limits",
-                limits::get_write_buffer_limits::<$class>,
+                $crate::transport::limits::get_write_buffer_limits,
                 c"Return the low and the high water mark, in bytes."
             ),
             $crate::method0!(
                 $class,
                 c"get_write_buffer_size",
-                limits::get_write_buffer_size::<$class>,
+                $crate::transport::limits::get_write_buffer_size,
                 c"Return how many bytes wait to be sent."
             ),
         ]
-    }};
+    };
 }
-
 pub(super) use flow_control_methods;

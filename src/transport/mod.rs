@@ -2,19 +2,21 @@
 //!
 //! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP or Unix socket, from `connection_made`
 //!   on;
-//! - `close.rs`: the ways in which its life ends, and `connection_lost`;
 //! - `read.rs`, `write.rs`: the way of the bytes in and out;
 //! - `sendfile.rs`: standing back while a file is sent;
+//! - `datagram.rs`: [`DatagramTransport`](datagram::DatagramTransport), a UDP or Unix datagram socket, its ways in and out;
 //! - `pipe.rs`, `read_pipe.rs`, `write_pipe.rs`: [`ReadPipeTransport`](read_pipe::ReadPipeTransport) and
 //!   [`WritePipeTransport`](write_pipe::WritePipeTransport), the two ends of pipes, and what they have in common;
-//! - `life.rs`: what the lives of all have in common;
-//! - `limits.rs`: the water marks of the write buffer;
-//! - `info.rs`, `address.rs`: what `get_extra_info` tells;
 //! - `tls/`: [`TlsTransport`](tls::TlsTransport), an encrypted connection on top of another transport;
+//! - what they have in common: `life.rs`: a loop and a protocol; `close.rs`: the ways in which the lives of sockets'
+//!   transports end; `limits.rs`: the water marks of the write buffer; `endpoint.rs`, `info.rs`, `address.rs`: a socket,
+//!   and what `get_extra_info` tells of it;
 //! - `listener.rs`: a listening socket, which makes stream transports.
 
 pub mod address;
 mod close;
+pub mod datagram;
+mod endpoint;
 mod info;
 mod life;
 mod limits;

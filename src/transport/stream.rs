@@ -2,21 +2,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 
 use ferrio_reactor::{Readiness, Trigger, WriteQueue};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyType};
+use pyo3::types::{PyBool, PyString, PyType};
 
 use super::address::Address;
-use super::close::{self, tell_server};
+use super::close::{Closing, closing_methods};
+use super::endpoint::Endpoint;
+use super::info::{self, SocketTransport, info_attributes, info_methods};
 use super::life::Transport;
-use super::limits::{FlowControl, Limits, flow_control_methods};
+use super::limits::{self, FlowControl, Limits, flow_control_methods};
+use super::sendfile;
 use super::tls::TlsTransport;
-use super::write::Chunk;
-use super::{info, limits, sendfile, write};
+use super::write::{self, Chunk};
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
@@ -35,18 +37,7 @@ pub struct StreamTransport {
     pub(super) write_context: Slot,
     pub(super) server: Slot,
     waiter: Slot,
-    /// The Python socket, once somebody gave or asked for it; it owns the descriptor then.
-    pub(super) socket: Slot,
-    /// What `get_extra_info('socket')` returned, and returns from then on.
-    pub(super) shown_socket: Slot,
-    /// `get_extra_info`'s answers that the transport doesn't know by itself.
-    pub(super) extra: Slot,
-    /// The socket's descriptor while it is open.
-    pub(super) fd: Cell<Option<RawFd>>,
-    /// The number that the descriptor has or had, for `repr`.
-    pub(super) number: Cell<RawFd>,
-    pub(super) local: RefCell<Option<Address>>,
-    pub(super) peer: RefCell<Option<Address>>,
+    pub(super) endpoint: Endpoint,
 
     /// Whether the protocol is an `asyncio.BufferedProtocol`.
     pub(super) buffered: Cell<bool>,
@@ -115,7 +106,7 @@ impl Class for StreamTransport {
     }
 
     fn must_finalize(&self) -> bool {
-        self.fd.get().is_some()
+        self.fd().is_some()
     }
 
     fn finalize(this: Ref<'_, '_, Self>) {
@@ -124,7 +115,7 @@ impl Class for StreamTransport {
         }
         let py = this.py();
         this.warn_unclosed();
-        this.close_socket(py);
+        this.endpoint.close(py);
         // Older servers only count their connections, and asyncio leaves the count as it is.
         if cfg!(Py_3_13)
             && let Err(error) = this.leave_server()
@@ -149,8 +140,12 @@ impl FlowControl for StreamTransport {
         &self.limits
     }
 
-    fn waiting(&self) -> usize {
+    fn buffer_size(&self) -> usize {
         self.outgoing.borrow().len()
+    }
+
+    fn has_unsent(&self) -> bool {
+        !self.outgoing.borrow().is_empty()
     }
 
     fn send_gathered(this: Ref<'_, '_, Self>) -> PyResult<()> {
@@ -158,8 +153,43 @@ impl FlowControl for StreamTransport {
     }
 }
 
+impl SocketTransport for StreamTransport {
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    fn closing(&self) -> &Cell<bool> {
+        &self.closing
+    }
+
+    fn is_polling(&self) -> bool {
+        self.started.get() && self.reads() && !self.ended.get()
+    }
+}
+
+impl Closing for StreamTransport {
+    type Unsent = Vec<Chunk>;
+
+    fn lost(&self) -> &Cell<u32> {
+        &self.lost
+    }
+
+    fn take_unsent(this: Ref<'_, '_, Self>) -> Vec<Chunk> {
+        write::send_last(this);
+        this.outgoing.borrow_mut().drain()
+    }
+
+    fn let_go(this: Ref<'_, '_, Self>) -> PyResult<()> {
+        this.tell_sendfile_lost(None)?;
+        this.context.clear();
+        this.write_context.clear();
+        this.leave_server()
+    }
+}
+
 impl StreamTransport {
     fn slots(&self) -> [&Slot; 12] {
+        let [socket, shown_socket, extra] = self.endpoint.slots();
         [
             &self.event_loop,
             &self.protocol,
@@ -167,9 +197,9 @@ impl StreamTransport {
             &self.write_context,
             &self.server,
             &self.waiter,
-            &self.socket,
-            &self.shown_socket,
-            &self.extra,
+            socket,
+            shown_socket,
+            extra,
             &self.empty_waiter,
             &self.room_waiter,
             self.limits.shown(),
@@ -193,18 +223,15 @@ impl StreamTransport {
         Ok(transport)
     }
 
-    fn own(&self, fd: RawFd) {
-        self.fd.set(Some(fd));
-        self.number.set(fd);
-        let local = Address::of_socket(fd);
-        self.short_read_drains.set(local.as_ref().is_some_and(Address::is_internet));
-        self.local.replace(local);
+    fn note_family(&self) {
+        let internet = self.endpoint.local().as_ref().is_some_and(Address::is_internet);
+        self.short_read_drains.set(internet);
     }
 
     /// Takes over a connected, non-blocking socket and what is known of its peer.
     pub fn take(&self, socket: OwnedFd, peer: Option<Address>) {
-        self.own(socket.into_raw_fd());
-        self.peer.replace(peer);
+        self.endpoint.take(socket, peer);
+        self.note_family();
     }
 
     /// Takes over `socket`, a Python socket whose descriptor is `fd`.
@@ -215,10 +242,8 @@ impl StreamTransport {
         extra: Option<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let py = socket.py();
-        self.socket.set(socket.clone());
-        self.own(fd);
-        self.extra.set_opt(extra, py);
-        self.peer.replace(Address::of_peer(fd));
+        self.endpoint.adopt(socket, fd, extra);
+        self.note_family();
         // What `asyncio.base_events._set_nodelay` does: nothing for a Unix socket.
         static SET_NODELAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         SET_NODELAY.import(py, "asyncio.base_events", "_set_nodelay")?.call1((socket,)).map(drop)
@@ -258,7 +283,7 @@ impl StreamTransport {
     /// The socket's descriptor while it is open.
     #[inline]
     pub(super) fn fd(&self) -> Option<RawFd> {
-        self.fd.get()
+        self.endpoint.fd()
     }
 
     /// Takes note of what the poller saw. Returns whether an entry for the ready queue is needed.
@@ -352,6 +377,28 @@ impl Ref<'_, '_, StreamTransport> {
         }
         Ok(())
     }
+
+    /// Leaves the server's list of connections.
+    fn leave_server(self) -> PyResult<()> {
+        let py = self.py();
+        match self.server.take(py) {
+            Some(server) => tell_server(&server, intern!(py, "_detach"), self.as_any()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Calls `server._attach` or `server._detach`, with the transport where this asyncio's servers keep their clients.
+fn tell_server(
+    server: &Bound<'_, PyAny>,
+    method: &Bound<'_, PyString>,
+    transport: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    if cfg!(Py_3_13) {
+        server.call_method1(method, (transport,)).map(drop)
+    } else {
+        server.call_method0(method).map(drop)
+    }
 }
 
 /// Whether `protocol` is an `asyncio.BufferedProtocol`.
@@ -362,10 +409,6 @@ pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 pub(super) fn none(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     Ok(py.None().into_bound(py))
-}
-
-fn is_closing<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(PyBool::new(this.py(), this.closing.get()).to_owned().into_any())
 }
 
 fn is_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
@@ -421,12 +464,6 @@ fn start_tls_compatible<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bo
 /// Builds the class. Raises what the import of `asyncio` raises.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let mut methods = vec![
-        method0!(
-            StreamTransport,
-            c"is_closing",
-            is_closing,
-            c"Return True if it is closing or closed."
-        ),
         method0!(StreamTransport, c"is_reading", is_reading, c"Return True if it is receiving."),
         method0!(
             StreamTransport,
@@ -449,10 +486,10 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             c"Set a new protocol."
         ),
     ];
-    methods.extend(close::methods());
+    methods.extend(closing_methods!(StreamTransport));
     methods.extend(write::methods());
     methods.extend(flow_control_methods!(StreamTransport));
-    methods.extend(info::methods());
+    methods.extend(info_methods!(StreamTransport));
     methods.extend(sendfile::methods());
     let mut attributes = vec![
         attribute!(StreamTransport, c"_loop", get_loop),
@@ -465,7 +502,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             limits::protocol_paused::<StreamTransport>
         ),
     ];
-    attributes.extend(info::attributes());
+    attributes.extend(info_attributes!(StreamTransport));
     build::<StreamTransport>(
         // Not only `Transport`: asyncio's `sendfile` wants to see flow control.
         py.import("asyncio.transports")?.getattr("_FlowControlMixin")?.cast()?,

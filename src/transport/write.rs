@@ -12,6 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
+use super::close::Closing;
 use super::stream::{StreamTransport, none};
 use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
@@ -247,13 +248,14 @@ fn refused(data: &Bound<'_, PyAny>, index: usize, error: PyErr) -> PyErr {
     })
 }
 
-fn warn_lost<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+/// Counts a write to a lost connection, and tells the log when it becomes a habit.
+pub(super) fn warn_lost<'py, T: Closing>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    if this.lost.get() >= LOST_WRITES_BEFORE_WARNING {
+    if this.lost().get() >= LOST_WRITES_BEFORE_WARNING {
         let logger = py.import("asyncio.log")?.getattr("logger")?;
         logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",))?;
     }
-    this.lost.set(this.lost.get().saturating_add(1));
+    this.lost().set(this.lost().get().saturating_add(1));
     none(py)
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use ferrio_reactor::WriteQueue;
-use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyOSError};
+use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyMemoryView, PyString, PyType};
@@ -84,8 +84,12 @@ impl FlowControl for WritePipeTransport {
         &self.limits
     }
 
-    fn waiting(&self) -> usize {
+    fn buffer_size(&self) -> usize {
         self.outgoing.borrow().len()
+    }
+
+    fn has_unsent(&self) -> bool {
+        !self.outgoing.borrow().is_empty()
     }
 }
 
@@ -110,13 +114,8 @@ impl Ref<'_, '_, WritePipeTransport> {
 
     /// Reports an error and closes at once. System errors are part of a pipe's life: they go to the protocol alone.
     fn fatal_error(self, error: PyErr) -> PyResult<()> {
-        let py = self.py();
         self.count_lost_write();
-        if error.is_instance_of::<PyOSError>(py) {
-            self.log("debug", &format!(": {WRITE_ERROR}"), Some(&error))?;
-        } else {
-            self.report(error.clone_ref(py), WRITE_ERROR)?;
-        }
+        self.tell_fatal_error(&error, WRITE_ERROR)?;
         self.close(Some(error))
     }
 
@@ -264,7 +263,7 @@ fn abort<'py>(this: Ref<'_, 'py, WritePipeTransport>) -> PyResult<Bound<'py, PyA
 fn repr<'py>(this: Ref<'_, 'py, WritePipeTransport>) -> PyResult<Bound<'py, PyAny>> {
     let mut text = this.describe(Direction::Write)?;
     if text.ends_with("polling") || text.ends_with("idle") {
-        text.push_str(&format!(" bufsize={}", this.waiting()));
+        text.push_str(&format!(" bufsize={}", this.buffer_size()));
     }
     Ok(PyString::new(this.py(), &format!("{text}>")).into_any())
 }

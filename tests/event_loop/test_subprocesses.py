@@ -13,9 +13,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
-
 import ferrio
+import pytest
 
 from .side_by_side import both, outcome, within
 

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import ferrio
+import pytest
 
 from .world import LOOPS, Recorder, World, alike, compare, names, play, reset
 

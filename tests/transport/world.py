@@ -33,12 +33,15 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 
 _ALIKE = [
-    (re.compile(r"ferrio\.StreamTransport|_SelectorSocketTransport"), "Transport"),
+    (
+        re.compile(r"ferrio\.(Stream|Datagram)Transport|_Selector(Socket|Datagram)Transport"),
+        "Transport",
+    ),
     (re.compile(r"ferrio\.ReadPipeTransport|_UnixReadPipeTransport"), "ReadPipe"),
     (re.compile(r"ferrio\.WritePipeTransport|_UnixWritePipeTransport"), "WritePipe"),
     (re.compile(r"\b(fd|name)=\d+"), r"\1=N"),
     (re.compile(r"File descriptor \d+"), "File descriptor N"),
-    (re.compile(r"port': \d+|, \d{4,5}\)"), ", PORT)"),
+    (re.compile(r"port': \d+|, \d{4,5}(, 0, 0)?\)"), ", PORT)"),
     (re.compile(r" at 0x[0-9a-f]+"), ""),
     # The loop may be closed by then.
     (re.compile(r"(unclosed transport <Transport fd=N) .*"), r"\1>"),

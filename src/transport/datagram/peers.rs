@@ -1,0 +1,113 @@
+//! The addresses of peers: as Python has them, and as the kernel wants them.
+//!
+//! A server hears from the same peers again and again, and mostly answers the one it has just heard. So the tuples that
+//! the protocol gets are kept for a while, and the last one is known again when it comes back.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyInt, PyString, PyTuple};
+use socket2::SockAddr;
+
+use crate::ffi::{Slot, Traversal, Visit};
+use crate::transport::address::Address;
+
+/// How many peers a transport remembers: a power of two.
+const REMEMBERED: usize = 64;
+
+/// The peers that were heard of late, and the tuples that stand for them.
+#[derive(Default)]
+pub struct Peers {
+    /// Each address has one place here, which it may lose to another. Empty until the first datagram.
+    known: RefCell<Vec<Option<(SocketAddr, Slot)>>>,
+    /// The place of the last one.
+    last: Cell<usize>,
+}
+
+impl Peers {
+    /// The sender of a datagram, as `socket.recvfrom` shows it.
+    pub fn to_python<'py>(&self, py: Python<'py>, sender: SockAddr) -> PyResult<Bound<'py, PyAny>> {
+        let Some(address) = sender.as_socket() else {
+            return match sender.len() {
+                0 => Ok(py.None().into_bound(py)), // An unbound Unix socket has none.
+                _ => Address::new(sender).to_python(py),
+            };
+        };
+        let place = place(&address);
+        self.last.set(place);
+        if let Some(Some((known, tuple))) = self.known.borrow().get(place)
+            && *known == address
+            && let Some(tuple) = tuple.get(py)
+        {
+            return Ok(tuple);
+        }
+        // Making the tuple may run the garbage collector, and releasing the old one may run anything: neither happens
+        // while the table is borrowed.
+        let tuple = Address::new(sender).to_python(py)?;
+        let entry = Some((address, Slot::new(tuple.clone())));
+        let old = {
+            let mut known = self.known.borrow_mut();
+            if known.is_empty() {
+                known.resize_with(REMEMBERED, || None);
+            }
+            std::mem::replace(&mut known[place], entry)
+        };
+        self.last.set(place);
+        drop(old);
+        Ok(tuple)
+    }
+
+    /// The address in the kernel's form, for a socket of this family. `None` for what the Python socket must look at: a
+    /// name, a path, a wrong address.
+    pub fn to_system(&self, family: i32, address: &Bound<'_, PyAny>) -> Option<SocketAddr> {
+        if let Some(Some((known, tuple))) = self.known.borrow().get(self.last.get())
+            && tuple.as_ptr() == address.as_ptr()
+        {
+            return Some(*known);
+        }
+        parse(family, address.cast_exact::<PyTuple>().ok()?)
+    }
+
+    /// Reports what is owned to the garbage collector.
+    pub fn traverse(&self, visit: &Visit) -> Traversal {
+        let known = self.known.borrow();
+        known.iter().flatten().try_for_each(|(_, tuple)| visit.slot(tuple))
+    }
+}
+
+fn place(address: &SocketAddr) -> usize {
+    let host = match address.ip() {
+        IpAddr::V4(host) => host.octets()[3],
+        IpAddr::V6(host) => host.octets()[15],
+    };
+    (usize::from(address.port()) ^ usize::from(host)) % REMEMBERED
+}
+
+/// An address whose host is a number and whose fields are in their ranges.
+fn parse(family: i32, address: &Bound<'_, PyTuple>) -> Option<SocketAddr> {
+    let host = address.get_borrowed_item(0).ok()?;
+    let host = host.cast_exact::<PyString>().ok()?;
+    let host = host.to_str().ok()?;
+    let number = |index: usize, limit: u32| -> Option<u32> {
+        if index >= address.len() {
+            return Some(0);
+        }
+        let number = address.get_borrowed_item(index).ok()?;
+        let number: u32 = number.cast_exact::<PyInt>().ok()?.extract().ok()?;
+        (number <= limit).then_some(number)
+    };
+    let port = u16::try_from(number(1, u16::MAX.into())?).ok()?;
+    match (family, address.len()) {
+        (libc::AF_INET, 2) => {
+            let host: Ipv4Addr = host.parse().ok()?;
+            Some(SocketAddrV4::new(host, port).into())
+        }
+        (libc::AF_INET6, 2..=4) => {
+            let host: Ipv6Addr = host.parse().ok()?;
+            let flow = number(2, 0xf_ffff)?.to_be();
+            Some(SocketAddrV6::new(host, port, flow, number(3, u32::MAX)?).into())
+        }
+        _ => None,
+    }
+}
