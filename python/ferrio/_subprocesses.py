@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 from asyncio import base_subprocess, unix_events
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from . import _ferrio
 
 _logger = logging.getLogger("asyncio")
 _SelectorEventLoop: Any = unix_events._UnixSelectorEventLoop
@@ -32,23 +33,11 @@ else:
         return False
 
 
-class Subprocesses:
-    """What `subprocess_exec` and `subprocess_shell` need, for a loop with `_add_reader` and `call_soon_threadsafe`."""
+class Subprocesses(_ferrio.Loop):
+    """The native loop with what `subprocess_exec` and `subprocess_shell` need."""
 
     # The children that the poller watches, by their pidfds.
     _children: dict[int, base_subprocess.BaseSubprocessTransport]
-
-    if TYPE_CHECKING:
-        # What the loop gives.
-        def _add_reader(
-            self, fd: int, callback: Callable[..., object], /, *args: Any
-        ) -> asyncio.Handle: ...
-        def _remove_reader(self, fd: int, /) -> bool: ...
-        def create_future(self) -> asyncio.Future[Any]: ...
-        def call_soon(self, callback: Callable[..., object], *args: Any) -> asyncio.Handle: ...
-        def call_soon_threadsafe(
-            self, callback: Callable[..., object], *args: Any
-        ) -> asyncio.Handle: ...
 
     if sys.version_info < (3, 14):
         # What the stdlib's coroutine hands to a child watcher.
