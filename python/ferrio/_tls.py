@@ -39,7 +39,7 @@ def layer(
             f"ssl_shutdown_timeout should be a positive number, got {ssl_shutdown_timeout}"
         )
     if not sslcontext:
-        sslcontext = sslproto._create_transport_context(server_side, server_hostname)  # type: ignore[attr-defined]
+        sslcontext = sslproto._create_transport_context(server_side, server_hostname)
     assert sslcontext is not None
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     ssl_object = sslcontext.wrap_bio(
