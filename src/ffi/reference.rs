@@ -105,13 +105,6 @@ impl<'a, 'py, T: Class> Ref<'a, 'py, T> {
     pub fn to_any(self) -> Bound<'py, PyAny> {
         self.object.to_owned()
     }
-
-    /// Whether the object's type is `T`'s class itself, no subclass.
-    #[inline]
-    pub fn is_exact(&self) -> bool {
-        // SAFETY: reading the type pointer of a live object.
-        unsafe { ffi::Py_TYPE(self.as_ptr()) == T::class().as_type_ptr() }
-    }
 }
 
 impl<T: Class> Deref for Ref<'_, '_, T> {
