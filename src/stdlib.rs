@@ -31,6 +31,9 @@ pub struct Stdlib {
     pub add_to_awaited_by: Py<PyAny>,
     #[cfg(Py_3_14)]
     pub discard_from_awaited_by: Py<PyAny>,
+    /// `warnings.warn`. Found early, as the next: a finalizer may run in any frame, even in one that can't import.
+    pub warn: Py<PyAny>,
+    pub warn_unawaited_coroutine: Py<PyAny>,
     /// The names of the keywords of `call_soon(callback, *args, context=...)`.
     pub context_keyword: Py<PyTuple>,
 }
@@ -45,6 +48,7 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         let native = py.import("_asyncio")?;
         let exceptions = py.import("asyncio.exceptions")?;
         let base_tasks = py.import("asyncio.base_tasks")?;
+        let warnings = py.import("warnings")?;
         let find = |module: &Bound<'_, PyModule>, name| module.getattr(name).map(Bound::unbind);
         Ok::<_, PyErr>(Stdlib {
             cancelled_error: find(&exceptions, "CancelledError")?,
@@ -69,6 +73,8 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
             add_to_awaited_by: find(&native, "future_add_to_awaited_by")?,
             #[cfg(Py_3_14)]
             discard_from_awaited_by: find(&native, "future_discard_from_awaited_by")?,
+            warn: find(&warnings, "warn")?,
+            warn_unawaited_coroutine: find(&warnings, "_warn_unawaited_coroutine")?,
             context_keyword: PyTuple::new(py, [intern!(py, "context")])?.unbind(),
         })
     })?;

@@ -113,7 +113,7 @@ def run_script(path: str, arguments: list[str]) -> None:
     loader = SourcelessFileLoader if code else SourceFileLoader
     program.__loader__ = loader("__main__", file)
     if sys.version_info < (3, 15):
-        program.__cached__ = None
+        program.__cached__ = None  # type: ignore[attr-defined]
     if code:
         run(exec, code, program.__dict__)
     else:

@@ -18,7 +18,9 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _ferrio, _tls
+from ._sendfile import Sendfile
 from ._signals import Signals
+from ._unix import UnixSockets
 
 _logger = logging.getLogger("asyncio")
 
@@ -38,20 +40,31 @@ def _not_yet(name: str) -> Any:
     return method
 
 
-class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
+class Loop(UnixSockets, Sendfile, Signals, asyncio.BaseEventLoop):
     """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there."""
 
     if TYPE_CHECKING:
         # What is used of asyncio.BaseEventLoop beyond its documented face.
+        def _check_closed(self) -> None: ...
         def _check_running(self) -> None: ...
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
         def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
         def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
-        async def _ensure_resolved(self, address: Any, **kwargs: Any) -> list[Any]: ...
+        async def _ensure_resolved(
+            self,
+            address: Any,
+            *,
+            family: int = 0,
+            type: int = socket.SOCK_STREAM,
+            proto: int = 0,
+            flags: int = 0,
+            loop: asyncio.AbstractEventLoop,
+        ) -> list[Any]: ...
 
     def __init__(self) -> None:
         # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
+        UnixSockets.__init__(self)
         _ferrio.Loop.__init__(self)
 
     def run_forever(self) -> None:
@@ -88,19 +101,19 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        asyncio.BaseEventLoop.close(self)
+        # Not by its name, which may be gone already when an interpreter that ends drops the loop.
+        super().close()
         self._close()
         self._close_signals()
 
-    # A task factory is called as this interpreter's asyncio calls it.
-    _create_task_by_factory = asyncio.BaseEventLoop.create_task
+    def _create_task_by_factory(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the task factory as this interpreter's asyncio does."""
+        return asyncio.BaseEventLoop.create_task(self, *args, **kwargs)
 
     def _log_slow_callback(self, what: object, seconds: float) -> None:
         """Log a handle, or a task or transport that stood in the queue as itself, and how long it ran."""
-        if isinstance(what, asyncio.Handle):
-            shown = base_events._format_handle(what)  # type: ignore[attr-defined]
-        else:
-            shown = repr(what)
+        is_handle = isinstance(what, asyncio.Handle)
+        shown = base_events._format_handle(what) if is_handle else repr(what)  # type: ignore[attr-defined]
         _logger.warning("Executing %s took %.3f seconds", shown, seconds)
 
     def _start_serving(
@@ -160,10 +173,6 @@ class Loop(_ferrio.Loop, Signals, asyncio.BaseEventLoop):
     connect_read_pipe = _not_yet("connect_read_pipe")
     connect_write_pipe = _not_yet("connect_write_pipe")
     create_datagram_endpoint = _not_yet("create_datagram_endpoint")
-    create_unix_connection = _not_yet("create_unix_connection")
-    create_unix_server = _not_yet("create_unix_server")
-    sendfile = _not_yet("sendfile")
-    sock_sendfile = _not_yet("sock_sendfile")
     subprocess_exec = _not_yet("subprocess_exec")
     subprocess_shell = _not_yet("subprocess_shell")
 

@@ -11,7 +11,12 @@ import warnings
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
+
+from . import _ferrio
+
+if TYPE_CHECKING:
+    from ._ferrio import _Ts
 
 _logger = logging.getLogger("asyncio")
 
@@ -20,24 +25,16 @@ def _noop(signum: int, frame: FrameType | None) -> None:
     """Make Python write the signal's number to the wake-up descriptor; the loop calls the handler."""
 
 
-class Signals:
-    """`add_signal_handler` and `remove_signal_handler` for a loop with `_add_reader` and `call_soon`."""
+class Signals(_ferrio.Loop):
+    """The native loop with `add_signal_handler` and `remove_signal_handler`."""
 
     # The sockets between Python's signal handler and the loop, made with the first handler.
     _signal_sockets: tuple[socket.socket, socket.socket] | None = None
     _signal_handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...], Context]]
 
-    if TYPE_CHECKING:
-        # What the loop gives.
-        def _check_closed(self) -> None: ...
-        def _add_reader(
-            self, fd: int, callback: Callable[..., object], /, *args: Any
-        ) -> asyncio.Handle: ...
-        def call_soon(
-            self, callback: Callable[..., object], *args: Any, context: Context | None = None
-        ) -> asyncio.Handle: ...
-
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(
+        self, sig: int, callback: "Callable[[*_Ts], object]", *args: "Unpack[_Ts]"
+    ) -> None:
         """Call the callback with the arguments whenever the signal comes.
 
         Raises TypeError for a coroutine, ValueError for an invalid signal, RuntimeError for one that can't be caught
@@ -46,7 +43,8 @@ class Signals:
         if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         _check(sig)
-        self._check_closed()
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
         if self._signal_sockets is None:
             self._signal_sockets = self._open_signals()
         try:

@@ -22,7 +22,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
 use crate::ffi::{
-    Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call,
+    Args, Class, ClassCell, Definition, Owned, Ref, Signature, Slot, Traversal, Visit, build, call,
 };
 use crate::transport::stream::StreamTransport;
 use crate::{attribute, init_slot, method0};
@@ -209,7 +209,8 @@ fn current_thread() -> u64 {
     unsafe { pyo3::ffi::PyThread_get_thread_ident() as u64 }
 }
 
-fn init(this: Ref<'_, '_, Loop>, _: &Args<'_, '_>) -> PyResult<()> {
+fn init(this: Ref<'_, '_, Loop>, args: &Args<'_, '_>) -> PyResult<()> {
+    let [] = args.parse(&Signature { name: "Loop", parameters: [], positional: 0, required: 0 })?;
     let poller = Poller::new().map_err(readers::os_error)?;
     let io = Io {
         registry: poller.registry().clone(),

@@ -20,7 +20,7 @@ use crate::ffi::{Args, Owned, Ref, Traversal, Visit, call};
 use crate::task::future::Future;
 use crate::transport::listener::Listener;
 use crate::transport::stream::StreamTransport;
-use crate::{method, method1};
+use crate::{method, method_named1, method1};
 
 /// Who watches a file descriptor.
 #[derive(Default)]
@@ -435,15 +435,17 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             add_writer,
             c"add_writer(fd, callback, *args)\n\nCall the callback whenever fd is writable."
         ),
-        method1!(
+        method_named1!(
             Loop,
-            c"remove_reader",
+            "remove_reader",
+            "fd",
             remove_reader,
             c"Stop watching fd for reading; return True if it was watched."
         ),
-        method1!(
+        method_named1!(
             Loop,
-            c"remove_writer",
+            "remove_writer",
+            "fd",
             remove_writer,
             c"Stop watching fd for writing; return True if it was watched."
         ),

@@ -5,8 +5,9 @@
 //! next. The memory belongs to the socket *object*, through a weak reference: a number that was closed and given to
 //! another socket finds another object there, and is registered afresh.
 //!
-//! Where that can't be had (the descriptor has callbacks from `add_reader`, the object takes no weak references) a call
-//! waits level-triggered, registered for that one wait.
+//! Where that can't be had (the descriptor has callbacks from `add_reader`, the object is no `socket.socket` but
+//! something with methods of its own, which may stop before the system said so) a call waits level-triggered,
+//! registered for that one wait.
 
 use std::cell::Cell;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -19,7 +20,7 @@ use socket2::{Domain, SockRef, Type};
 
 use super::Loop;
 use super::readers::{Direction, Source, Watcher};
-use crate::ffi::{Owned, Ref, Slot, Traversal, Visit, error};
+use crate::ffi::{Owned, Ref, Slot, Traversal, Visit};
 use crate::task::future::Future;
 
 /// A socket that stays registered between calls.
@@ -37,11 +38,10 @@ pub struct KnownSocket {
 }
 
 impl KnownSocket {
-    /// `socket`, whose descriptor is `fd`, with nobody waiting. `None` if it takes no weak references.
-    fn new(socket: &Bound<'_, PyAny>, fd: RawFd) -> Option<Self> {
-        let reference = error::ok(PyWeakrefReference::new(socket), socket.py())?;
-        Some(KnownSocket {
-            socket: Slot::new(reference.into_any()),
+    /// `socket`, a `socket.socket` whose descriptor is `fd`, with nobody waiting.
+    fn new(socket: &Bound<'_, PyAny>, fd: RawFd) -> PyResult<Self> {
+        Ok(KnownSocket {
+            socket: Slot::new(PyWeakrefReference::new(socket)?.into_any()),
             readable: Cell::new(true),
             writable: Cell::new(true),
             hung_up: Cell::new(false),
@@ -150,13 +150,14 @@ impl Loop {
     }
 
     /// Lets the next readiness of `socket` in `direction` end `waiter`. Who waited there before waits in vain from
-    /// now on, as on asyncio's loops.
+    /// now on, as on asyncio's loops. `plain` tells that it is a `socket.socket`, no subclass.
     ///
     /// Raises `RuntimeError` for a socket that a transport uses, and the system's error.
     pub fn wake_when_ready<'py>(
         this: Ref<'_, 'py, Self>,
         fd: RawFd,
         socket: &Bound<'py, PyAny>,
+        plain: bool,
         direction: Direction,
         waiter: Owned<Future>,
     ) -> PyResult<()> {
@@ -166,29 +167,23 @@ impl Loop {
             .known(fd, socket, |known| std::mem::replace(known.waiter(direction), waiter.take()));
         drop(before);
         let Some(waiter) = waiter else { return Ok(()) };
-        let (stream, callbacks) = usize::try_from(fd)
-            .ok()
-            .map(|index| {
-                let sources = this.sources.borrow();
-                let source = sources.get(index);
-                (
-                    matches!(source, Some(Source::Stream(_))),
-                    matches!(source, Some(Source::Callbacks { .. })),
-                )
-            })
-            .unwrap_or_default();
-        if stream {
+        let (used, called_back) = match this.sources.borrow().get(usize::try_from(fd).unwrap_or(0))
+        {
+            Some(Source::Callbacks { .. }) => (false, true),
+            Some(Source::Free | Source::Socket(_) | Source::Listener(_)) | None => (false, false),
+            Some(_) => (true, false),
+        };
+        if used {
             this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
         }
-        let known = if callbacks { None } else { KnownSocket::new(socket, fd) };
-        match known {
-            Some(mut known) => {
-                known.ready(direction).set(false);
-                *known.waiter(direction) = Some(waiter);
-                this.watch(py, fd, Source::Socket(known), Trigger::Edge)
-            }
-            None => Self::set_watcher(this, fd, direction, Some(Watcher::Waiter(waiter))).map(drop),
+        if called_back || !plain {
+            let watcher = Some(Watcher::Waiter(waiter));
+            return Self::set_watcher(this, fd, direction, watcher).map(drop);
         }
+        let mut known = KnownSocket::new(socket, fd)?;
+        known.ready(direction).set(false);
+        *known.waiter(direction) = Some(waiter);
+        this.watch(py, fd, Source::Socket(known), Trigger::Edge)
     }
 
     /// Forgets who waits for the known socket `fd` in `direction`, and returns it.

@@ -17,6 +17,7 @@ use crate::ffi::call::Sent;
 use crate::ffi::{
     Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, error,
 };
+use crate::stdlib::stdlib;
 use crate::task::create_future;
 use crate::task::future::cast_exact;
 use crate::{attribute, method, method0, method1, send_slots, unary_slot};
@@ -88,9 +89,7 @@ impl Class for SocketCall {
             return;
         }
         let py = this.py();
-        let warned = py.import("warnings").and_then(|warnings| {
-            warnings.call_method1("_warn_unawaited_coroutine", (this.as_any(),))
-        });
+        let warned = stdlib(py).warn_unawaited_coroutine.bind(py).call1((this.as_any(),));
         if let Err(error) = warned {
             error.write_unraisable(py, Some(this.as_any()));
         }
@@ -179,16 +178,16 @@ fn step<'py>(this: Ref<'_, 'py, SocketCall>, state: State) -> PyResult<Sent<'py>
     let Some(event_loop) = Ref::<Loop>::cast(&event_loop) else { return Err(reused()) };
     let operation = this.operation.get();
     let direction = operation.direction();
-    let native = sockets::is_plain(&socket)?;
+    let plain = sockets::is_plain(&socket)?;
     if state == State::Created {
-        sockets::check(event_loop, operation, &socket, native)?;
+        sockets::check(event_loop, operation, &socket, plain)?;
     } else {
         waited(this, event_loop, direction)?;
         if let Operation::Writable = operation {
             return none(this).map(Sent::Returned);
         }
     }
-    let mut fd = if native { Some(sockets::descriptor_of(&socket)?) } else { None };
+    let mut fd = if plain { Some(sockets::descriptor_of(&socket)?) } else { None };
     let ready = fd.is_none_or(|fd| event_loop.may_be_ready(fd, &socket, direction));
     if ready && let Attempt::Done(result) = sockets::attempt(this, event_loop, &socket, fd)? {
         return Ok(Sent::Returned(result));
@@ -201,7 +200,7 @@ fn step<'py>(this: Ref<'_, 'py, SocketCall>, state: State) -> PyResult<Sent<'py>
     let waiter = create_future(event_loop)?;
     let future = waiter.get(py).to_any();
     event_loop.was_not_ready(fd, &socket, direction);
-    Loop::wake_when_ready(event_loop, fd, &socket, direction, waiter)?;
+    Loop::wake_when_ready(event_loop, fd, &socket, plain, direction, waiter)?;
     this.fd.set(fd);
     this.waiter.set(future.clone());
     if let Some(waiter) = cast_exact(&future) {

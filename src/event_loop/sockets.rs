@@ -135,7 +135,10 @@ pub fn attempt<'py>(
             let address = call.second.get_or_none(py);
             unless_blocked(py, socket.call_method1(intern!(py, "sendto"), (first, address)))
         }
-        (Operation::Accept, _) => accept(socket),
+        (Operation::Accept, _) => {
+            descriptor_of(socket)?; // What has none is refused in these words.
+            accept(socket)
+        }
         (Operation::Writable, _) => Ok(Attempt::NotReady),
     }
 }

@@ -7,7 +7,7 @@
 /// A method `fn(Ref<T>, &Args) -> PyResult<Bound<PyAny>>`.
 #[macro_export]
 macro_rules! method {
-    ($class:ty, $name:literal, $function:path, $doc:literal) => {{
+    ($class:ty, $name:expr, $function:path, $doc:literal) => {{
         unsafe extern "C" fn call(
             this: *mut ::pyo3::ffi::PyObject,
             args: *const *mut ::pyo3::ffi::PyObject,
@@ -80,6 +80,34 @@ macro_rules! method1 {
             ml_flags: ::pyo3::ffi::METH_O,
             ml_doc: $doc.as_ptr(),
         }
+    }};
+}
+
+/// A method with one argument that may be given by its name also, `fn(Ref<T>, &Bound<PyAny>) -> PyResult<Bound<PyAny>>`.
+#[macro_export]
+macro_rules! method_named1 {
+    ($class:ty, $name:literal, $parameter:literal, $function:path, $doc:literal) => {{
+        fn named<'py>(
+            this: $crate::ffi::Ref<'_, 'py, $class>,
+            args: &$crate::ffi::Args<'_, 'py>,
+        ) -> ::pyo3::PyResult<::pyo3::Bound<'py, ::pyo3::PyAny>> {
+            let [argument] = args.parse(&$crate::ffi::Signature {
+                name: $name,
+                parameters: [$parameter],
+                positional: 1,
+                required: 1,
+            })?;
+            match argument {
+                Some(argument) => $function(this, &argument),
+                None => unreachable!("a required argument was given"),
+            }
+        }
+        const NAME: &::std::ffi::CStr =
+            match ::std::ffi::CStr::from_bytes_with_nul(concat!($name, "\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => panic!("the name holds a zero"),
+            };
+        $crate::method!($class, NAME, named, $doc)
     }};
 }
 

@@ -1,7 +1,5 @@
 //! `ferrio.Task`: the methods and attributes that Python sees, beside those of every future.
 
-use std::ffi::CStr;
-
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi as capi;
 use pyo3::prelude::*;
@@ -110,14 +108,6 @@ fn waiter<'py>(this: Ref<'_, 'py, Task>) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.waiter.get_or_none(this.py()))
 }
 
-#[cfg(not(Py_3_12))]
-const DOC: &CStr = c"Task(coro, *, loop=None, name=None, context=None)\n--\n\n\
-    A coroutine wrapped in a future: asyncio.Task.";
-
-#[cfg(Py_3_12)]
-const DOC: &CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\n\
-    A coroutine wrapped in a future: asyncio.Task.";
-
 /// Builds the class.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let methods = vec![
@@ -165,7 +155,13 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     build::<Task>(
         py.import("_asyncio")?.getattr("Task")?.cast()?,
         Definition {
-            doc: Some(DOC),
+            doc: Some(if cfg!(Py_3_12) {
+                c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\n\
+                  A coroutine wrapped in a future: asyncio.Task."
+            } else {
+                c"Task(coro, *, loop=None, name=None, context=None)\n--\n\n\
+                  A coroutine wrapped in a future: asyncio.Task."
+            }),
             methods,
             attributes,
             slots: vec![init_slot!(Task, Task::init), unary_slot!(Task, capi::Py_tp_repr, repr)],

@@ -140,6 +140,7 @@ impl Ref<'_, '_, StreamTransport> {
             None => Ok(()),
         };
         self.close_socket(py);
+        self.tell_sendfile_lost(None)?;
         for slot in [&self.protocol, &self.event_loop, &self.context, &self.write_context] {
             slot.clear();
         }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi as capi;
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 use pyo3::{Borrowed, IntoPyObjectExt};
 
 use super::stream::{StreamTransport, none};
@@ -83,6 +84,13 @@ impl Ref<'_, '_, StreamTransport> {
             Loop::report(event_loop, error, &format!("protocol.{method}() failed"), &context)
         })
     }
+}
+
+/// Whether the protocol was told to pause.
+pub(super) fn protocol_paused<'py>(
+    this: Ref<'_, 'py, StreamTransport>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyBool::new(this.py(), this.limits.protocol_paused.get()).to_owned().into_any())
 }
 
 fn set_write_buffer_limits<'py>(

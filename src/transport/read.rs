@@ -125,7 +125,7 @@ fn receive(transport: &StreamTransport, room: &mut [u8]) -> io::Result<Read<usiz
             let count = count as usize;
             // A read that left room drained the socket, and the poller tells when more comes. It tells nothing
             // more about a peer that hung up: then reading goes on until the end.
-            if count < room.len() && !transport.hung_up.get() {
+            if count < room.len() && transport.short_read_drains.get() && !transport.hung_up.get() {
                 transport.readable.set(false);
             }
             Ok(Read::Data(count))

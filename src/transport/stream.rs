@@ -15,13 +15,14 @@ use super::address::Address;
 use super::close::{self, tell_server};
 use super::limits::Limits;
 use super::write::Chunk;
-use super::{info, limits, write};
+use super::{info, limits, sendfile, write};
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
 use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
-use crate::{attribute, method0, method1, unary_slot};
+use crate::stdlib::stdlib;
+use crate::{attribute, method_named1, method0, unary_slot};
 
 /// The fields of `ferrio.StreamTransport`.
 #[derive(Default)]
@@ -57,6 +58,9 @@ pub struct StreamTransport {
     pub(super) readable: Cell<bool>,
     /// Whether the peer has sent its last byte: reading goes on until the end is seen.
     pub(super) hung_up: Cell<bool>,
+    /// Whether a read that left room took all there was. Not so for Unix sockets: there a read stops where file
+    /// descriptors were sent along.
+    pub(super) short_read_drains: Cell<bool>,
     /// Whether the end of the stream was read.
     pub(super) ended: Cell<bool>,
     pub(super) paused: Cell<bool>,
@@ -71,6 +75,10 @@ pub struct StreamTransport {
     /// The loop's turn in which a write was last sent.
     pub(super) write_turn: Cell<u64>,
     pub(super) flush_queued: Cell<bool>,
+    /// What ends when the write buffer is empty, while a file is sent.
+    pub(super) empty_waiter: Slot,
+    /// What ends when the socket takes more of a file.
+    pub(super) room_waiter: Slot,
     pub(super) limits: Limits,
 }
 
@@ -114,11 +122,13 @@ impl Class for StreamTransport {
         }
         let py = this.py();
         let warned = this.as_any().repr().and_then(|repr| {
-            let warn = py.import("warnings")?.getattr("warn")?;
             let keywords = pyo3::types::PyDict::new(py);
             keywords.set_item("source", this.as_any())?;
             let message = format!("unclosed transport {repr}");
-            warn.call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
+            stdlib(py)
+                .warn
+                .bind(py)
+                .call((message, py.get_type::<PyResourceWarning>()), Some(&keywords))
         });
         if let Err(error) = warned {
             error.write_unraisable(py, Some(this.as_any()));
@@ -134,7 +144,7 @@ impl Class for StreamTransport {
 }
 
 impl StreamTransport {
-    fn slots(&self) -> [&Slot; 10] {
+    fn slots(&self) -> [&Slot; 12] {
         [
             &self.event_loop,
             &self.protocol,
@@ -145,6 +155,8 @@ impl StreamTransport {
             &self.socket,
             &self.shown_socket,
             &self.extra,
+            &self.empty_waiter,
+            &self.room_waiter,
             self.limits.shown(),
         ]
     }
@@ -166,12 +178,17 @@ impl StreamTransport {
         Ok(transport)
     }
 
-    /// Takes over a connected, non-blocking socket and what is known of its peer.
-    pub fn take(&self, socket: OwnedFd, peer: Option<Address>) {
-        let fd = socket.into_raw_fd();
+    fn own(&self, fd: RawFd) {
         self.fd.set(Some(fd));
         self.number.set(fd);
-        self.local.replace(Address::of_socket(fd));
+        let local = Address::of_socket(fd);
+        self.short_read_drains.set(local.as_ref().is_some_and(Address::is_internet));
+        self.local.replace(local);
+    }
+
+    /// Takes over a connected, non-blocking socket and what is known of its peer.
+    pub fn take(&self, socket: OwnedFd, peer: Option<Address>) {
+        self.own(socket.into_raw_fd());
         self.peer.replace(peer);
     }
 
@@ -184,10 +201,8 @@ impl StreamTransport {
     ) -> PyResult<()> {
         let py = socket.py();
         self.socket.set(socket.clone());
-        self.fd.set(Some(fd));
-        self.number.set(fd);
+        self.own(fd);
         self.extra.set_opt(extra, py);
-        self.local.replace(Address::of_socket(fd));
         self.peer.replace(Address::of_peer(fd));
         // What `asyncio.base_events._set_nodelay` does: nothing for a Unix socket.
         static SET_NODELAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -257,7 +272,8 @@ impl StreamTransport {
         if readiness.wakes_writer() {
             self.full.set(false);
         }
-        let wanted = self.wants_read() || self.wants_write();
+        let room = !self.room_waiter.is_empty() && !self.full.get();
+        let wanted = self.wants_read() || self.wants_write() || room;
         wanted && !self.queued.replace(true)
     }
 
@@ -315,6 +331,9 @@ impl Ref<'_, '_, StreamTransport> {
             && let Some(context) = self.write_context.get(py)
         {
             call::in_context(&context, || write::send_and_settle(self))?;
+        }
+        if self.has_awaited_room() {
+            self.tell_room()?;
         }
         if self.wants_read()
             && let Some(context) = self.context.get(py)
@@ -432,20 +451,30 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             c"Call data_received() again."
         ),
         method0!(StreamTransport, c"get_protocol", get_protocol, c"Return the current protocol."),
-        method1!(StreamTransport, c"set_protocol", set_protocol, c"Set a new protocol."),
+        method_named1!(
+            StreamTransport,
+            "set_protocol",
+            "protocol",
+            set_protocol,
+            c"Set a new protocol."
+        ),
     ];
     methods.extend(close::methods());
     methods.extend(write::methods());
     methods.extend(limits::methods());
     methods.extend(info::methods());
+    methods.extend(sendfile::methods());
     let mut attributes = vec![
         attribute!(StreamTransport, c"_loop", get_loop),
         attribute!(StreamTransport, c"_protocol", get_protocol),
         attribute!(StreamTransport, c"_start_tls_compatible", start_tls_compatible),
+        attribute!(StreamTransport, c"_sendfile_compatible", sendfile::compatible),
+        attribute!(StreamTransport, c"_protocol_paused", limits::protocol_paused),
     ];
     attributes.extend(info::attributes());
     build::<StreamTransport>(
-        py.import("asyncio.transports")?.getattr("Transport")?.cast()?,
+        // Not only `Transport`: asyncio's `sendfile` wants to see flow control.
+        py.import("asyncio.transports")?.getattr("_FlowControlMixin")?.cast()?,
         Definition {
             doc: Some(c"A connected TCP or Unix stream socket."),
             methods,

@@ -16,7 +16,7 @@ use super::stream::{StreamTransport, none};
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
 use crate::ffi::{Ref, Slot, Traversal, Visit, call};
-use crate::{method0, method1};
+use crate::{method_named1, method0};
 
 /// What is gathered during a turn is sent early beyond this many bytes: waiting longer saves no system call.
 const GATHER_LIMIT: usize = 64 * 1024;
@@ -79,12 +79,12 @@ impl<'py> Given<'py> {
         }
     }
 
-    /// Keeps the bytes. Giving back what was lent may run Python code.
-    fn into_chunk(self) -> Chunk {
+    /// The bytes to keep. What was lent is given back later, for that may run Python code.
+    fn to_chunk(&self) -> Chunk {
         match self {
             Given::Bytes(bytes) => {
                 let (start, length) = (bytes.as_bytes().as_ptr(), bytes.as_bytes().len());
-                Chunk::Bytes(Slot::new(bytes.into_any()), start, length)
+                Chunk::Bytes(Slot::new(bytes.clone().into_any()), start, length)
             }
             Given::Lent(buffer) => Chunk::Copy(buffer.as_slice().to_vec()),
         }
@@ -112,9 +112,7 @@ fn write<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     check_type(data)?;
-    if this.eof_written.get() {
-        return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()"));
-    }
+    check_open(this, "write")?;
     if !data.is_truthy()? {
         return none(py);
     }
@@ -128,7 +126,7 @@ fn write<'py>(
     };
     let Some(fd) = this.fd() else { return none(py) };
     let mut sent = 0;
-    if begins(this)? {
+    if is_sent_at_once(this)? {
         match send(fd, given.as_slice()) {
             Ok(Sent::All) => return none(py),
             Ok(Sent::Part(count)) => sent = count,
@@ -138,9 +136,12 @@ fn write<'py>(
         }
         this.full.set(true);
     }
-    let chunk = given.into_chunk();
-    remember_context(this)?;
-    this.outgoing.borrow_mut().push_from(chunk, sent);
+    // No Python code runs between the sending and this, so nothing can be written in between.
+    let begins = this.outgoing.borrow().is_empty();
+    this.outgoing.borrow_mut().push_from(given.to_chunk(), sent);
+    if begins {
+        remember_context(this)?;
+    }
     gathered(this)?;
     none(py)
 }
@@ -150,21 +151,17 @@ fn writelines<'py>(
     list: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    if this.eof_written.get() {
-        let name = if cfg!(Py_3_12) { "writelines" } else { "write" };
-        let message = format!("Cannot call {name}() after write_eof()");
-        return Err(PyRuntimeError::new_err(message));
-    }
-    if cfg!(Py_3_12) && !list.is_truthy()? {
-        return none(py);
-    }
-    let mut chunks = Vec::new();
-    for (index, data) in list.try_iter()?.enumerate() {
-        let data = data?;
-        let given = Given::of(&data).map_err(|error| refused(&data, index, error))?;
-        if !given.as_slice().is_empty() {
-            chunks.push(given.into_chunk());
+    // Before 3.12 it was `write(b"".join(list))`.
+    let joins = cfg!(not(Py_3_12));
+    if !joins {
+        check_open(this, "writelines")?;
+        if !list.is_truthy()? {
+            return none(py);
         }
+    }
+    let chunks = chunks(list)?;
+    if joins {
+        check_open(this, "write")?;
     }
     if chunks.is_empty() {
         return none(py);
@@ -172,17 +169,45 @@ fn writelines<'py>(
     if this.lost.get() > 0 {
         return warn_lost(this);
     }
-    let begins = begins(this)?;
-    remember_context(this)?;
+    let at_once = is_sent_at_once(this)?;
+    let begins = this.outgoing.borrow().is_empty();
     {
         let mut outgoing = this.outgoing.borrow_mut();
         chunks.into_iter().for_each(|chunk| outgoing.push(chunk));
     }
     if begins {
+        remember_context(this)?;
+    }
+    if at_once {
         send_gathered(this)?;
     }
     gathered(this)?;
     none(py)
+}
+
+/// Raises `RuntimeError` when the way out was closed, and while a file is sent. `method` names what was called.
+fn check_open(this: Ref<'_, '_, StreamTransport>, method: &str) -> PyResult<()> {
+    if this.eof_written.get() {
+        let message = format!("Cannot call {method}() after write_eof()");
+        return Err(PyRuntimeError::new_err(message));
+    }
+    this.check_no_sendfile(method)
+}
+
+/// The bytes of `list`, without the empty ones.
+fn chunks(list: &Bound<'_, PyAny>) -> PyResult<Vec<Chunk>> {
+    let items = list.try_iter().map_err(|error| {
+        if cfg!(Py_3_12) { error } else { PyTypeError::new_err("can only join an iterable") }
+    })?;
+    let mut chunks = Vec::new();
+    for (index, data) in items.enumerate() {
+        let data = data?;
+        let given = Given::of(&data).map_err(|error| refused(&data, index, error))?;
+        if !given.as_slice().is_empty() {
+            chunks.push(given.to_chunk());
+        }
+    }
+    Ok(chunks)
 }
 
 /// The error for an item of `writelines` that isn't bytes, as this interpreter's asyncio has it.
@@ -210,17 +235,15 @@ fn warn_lost<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, Py
 
 /// Whether a write of now is sent at once: nothing waits before it, and it is the first of this turn, or the loop
 /// doesn't run and no turn will end.
-fn begins(this: Ref<'_, '_, StreamTransport>) -> PyResult<bool> {
+fn is_sent_at_once(this: Ref<'_, '_, StreamTransport>) -> PyResult<bool> {
     let turn = this.with_loop(this.py(), |event_loop| Ok(event_loop.turn()))?;
     Ok(turn.is_none_or(|turn| this.write_turn.replace(turn) != turn)
         && this.outgoing.borrow().is_empty())
 }
 
-/// Keeps the current context for what becomes of the write buffer, which is empty until now.
+/// Keeps the current context for what becomes of the write buffer, which was empty until now.
 fn remember_context(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
-    if this.outgoing.borrow().is_empty() {
-        this.write_context.set(call::copy_context(this.py())?);
-    }
+    this.write_context.set(call::copy_context(this.py())?);
     Ok(())
 }
 
@@ -283,9 +306,14 @@ fn send_waiting(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     drop(retired);
     if let Err(error) = outcome {
         let unsent = this.outgoing.borrow_mut().drain();
-        let reported = this.fatal_error(os_error(error), WRITE_ERROR);
+        let error = os_error(error);
+        this.tell_sendfile_lost(Some(&error))?;
+        let reported = this.fatal_error(error, WRITE_ERROR);
         drop(unsent);
         return reported;
+    }
+    if this.outgoing.borrow().is_empty() {
+        this.tell_emptied()?;
     }
     Ok(())
 }
@@ -382,13 +410,20 @@ fn can_write_eof<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py
 
 pub(super) fn methods() -> Vec<capi::PyMethodDef> {
     vec![
-        method1!(
+        method_named1!(
             StreamTransport,
-            c"write",
+            "write",
+            "data",
             write,
             c"Send bytes, now or as soon as the socket takes them."
         ),
-        method1!(StreamTransport, c"writelines", writelines, c"Send an iterable of bytes."),
+        method_named1!(
+            StreamTransport,
+            "writelines",
+            "list_of_data",
+            writelines,
+            c"Send an iterable of bytes."
+        ),
         method0!(
             StreamTransport,
             c"write_eof",

@@ -131,11 +131,15 @@ def scheduling() -> list[Row]:
         "call_at": (1, print),
         "call_soon_threadsafe": (print,),
     }.items():
-        call = lambda loop, name=name, arguments=arguments: getattr(loop, name)(*arguments)  # noqa: E731
+        call = _method(name, *arguments)
         rows.append(Row(name, call, "closed"))
         if name != "call_soon_threadsafe":
             rows.append(Row(name, call, "thread", debug=True))
     return rows
+
+
+def _method(name: str, *arguments: Any) -> Callable[[Any], Any]:
+    return lambda loop: getattr(loop, name)(*arguments)
 
 
 def _raise() -> None:
@@ -245,11 +249,8 @@ def tasks() -> list[Row]:
             "set_exception of StopIteration",
             lambda loop: loop.create_future().set_exception(StopIteration()),
         ),
-        Row("set_result of a task", lambda loop: asyncio.current_task(loop).set_result(1)),
-        Row(
-            "set_exception of a task",
-            lambda loop: asyncio.current_task(loop).set_exception(ValueError()),
-        ),
+        Row("set_result of a task", lambda loop: _task(loop).set_result(1)),
+        Row("set_exception of a task", lambda loop: _task(loop).set_exception(ValueError())),
         Row("set_name of anything", _set_name),
         Row("add_done_callback of no callable", _bad_done_callback),
         Row("yield anything in a task", _yields(5)),
@@ -303,10 +304,13 @@ def _cancelled(method: str, *args: Any) -> Callable[[Any], Any]:
     return call
 
 
+def _task(loop: Any) -> Any:
+    return asyncio.current_task(loop)
+
+
 def _set_name(loop: Any) -> Any:
-    task = asyncio.current_task(loop)
-    assert task is not None
-    task.set_name(5)  # type: ignore[arg-type]
+    task = _task(loop)
+    task.set_name(5)
     return task.get_name()
 
 
@@ -377,16 +381,14 @@ def descriptors() -> list[Row]:
             "a closed descriptor": _closed_descriptor,
             "a closed socket": _closed_socket,
         }.items():
-            call = lambda loop, n=name, m=make, a=first: getattr(loop, n)(m(), *a)  # noqa: E731
-            rows.append(Row(f"{name} of {what}", call))
-        on_socket = lambda loop, n=name, a=first: _with_socket(loop, n, a)  # noqa: E731
-        rows.append(Row(name, on_socket, "closed"))
+            rows.append(Row(f"{name} of {what}", _on(make, name, *first)))
+        rows.append(Row(name, _on_socket(name, *first), "closed"))
         rows.append(Row(f"{name} of a regular file", _regular_file(name, first)))
         rows.append(Row(f"{name} of a transport's descriptor", _of_transport(name, first)))
         rows.append(
             Row(
                 f"{name} of None",
-                lambda loop, n=name, a=first: getattr(loop, n)(None, *a),
+                _method(name, None, *first),
                 "closed",
             )
         )
@@ -409,9 +411,16 @@ def _closed_socket() -> socket.socket:
     return sock
 
 
-def _with_socket(loop: Any, name: str, arguments: tuple[Any, ...]) -> Any:
-    with tcp() as sock:
-        return getattr(loop, name)(sock.fileno(), *arguments)
+def _on(make: Callable[[], Any], name: str, *arguments: Any) -> Callable[[Any], Any]:
+    return lambda loop: getattr(loop, name)(make(), *arguments)
+
+
+def _on_socket(name: str, *arguments: Any) -> Callable[[Any], Any]:
+    def call(loop: Any) -> Any:
+        with tcp() as sock:
+            return getattr(loop, name)(sock.fileno(), *arguments)
+
+    return call
 
 
 def _regular_file(name: str, arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
@@ -494,7 +503,7 @@ def servers() -> list[Row]:
         _server("on a datagram socket", sock=lambda: socket.socket(type=socket.SOCK_DGRAM)),
         _server("on a closed socket", sock=_closed_socket),
         Row("create_server on a port in use", _port_in_use),
-        Row("create_server", _server_outside, "closed"),
+        Row("create_server on a closed loop", _on_closed("create_server")),
         Row("start_serving of a closed server", _served("start_serving")),
         Row("serve_forever of a closed server", _served("serve_forever")),
         Row("serve_forever twice", _serve_twice),
@@ -526,12 +535,13 @@ async def _port_in_use(loop: Any) -> None:
         await loop.create_server(asyncio.Protocol, *taken.getsockname())
 
 
-def _server_outside(loop: Any) -> Any:
-    coro = loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-    try:
-        return coro.send(None)
-    finally:
-        coro.close()
+def _on_closed(method: str) -> Callable[[Any], Any]:
+    async def call(loop: Any) -> None:
+        other = type(loop)()
+        other.close()
+        await getattr(other, method)(asyncio.Protocol, *_free_address())
+
+    return call
 
 
 def _served(method: str) -> Callable[[Any], Any]:
@@ -585,6 +595,7 @@ def connections() -> list[Row]:
             "from a name that does not resolve", address=True, local_addr=("name.invalid", 0)
         ),
         Row("create_connection to several ports without a listener", _several),
+        Row("create_connection on a closed loop", _on_closed("create_connection")),
         Row("create_connection on a transport's socket", _connect_twice, since=(3, 12)),
         Row("create_connection with a factory that raises", _factory_raises),
         Row("create_connection with a factory of None", _factory_of_none),
@@ -696,6 +707,11 @@ def transports() -> list[Row]:
         _transport("write of a string", lambda transport: transport.write("x")),
         _transport("write of None", lambda transport: transport.write(None)),
         _transport("write of a number", lambda transport: transport.write(5)),
+        _transport("write of a keyword", lambda transport: transport.write(data=b"x")),
+        _transport("writelines of a keyword", lambda t: t.writelines(list_of_data=[b"x"])),
+        _transport("set_protocol of a keyword", lambda t: t.set_protocol(protocol=t)),
+        _transport("write of an unknown keyword", lambda t: t.write(nonsense=b"x")),
+        _transport("write of nothing at all", lambda t: t.write(), compare=type_only),
         _transport("write of a list", lambda transport: transport.write([b"x"])),
         _transport("write of nothing", lambda transport: transport.write(b"")),
         _transport("write after write_eof", lambda transport: _after_eof(transport, "write", b"x")),
@@ -848,7 +864,7 @@ def test_the_names_of_the_rows_are_all_different() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:There is no current event loop")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_ferrio_answers_bad_input_as_asyncio_does(row: Row) -> None:
     asyncio_s, ferrio_s = (
         trial(make_loop, row.where, row.call, row.debug) for make_loop in LOOPS.values()

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 import ferrio
+import pytest
 
 Loop = asyncio.AbstractEventLoop
 
@@ -134,7 +133,7 @@ def test_coroutines_remember_their_origin_while_the_loop_runs(loop: Loop) -> Non
         pass
 
     async def main() -> Any:
-        coro = other()
+        coro: Any = other()
         coro.close()
         return coro.cr_origin
 

@@ -81,15 +81,13 @@ def test_a_task_s_exception_that_nobody_takes_is_reported(loop: Loop) -> None:
         raise LookupError("no")
 
     async def main() -> None:
-        loop.create_task(fail())  # noqa: RUF006  # that nobody keeps it is what is tested
+        loop.create_task(fail())  # Nobody keeps it: that is what is tested.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     loop.run_until_complete(main())
     gc.collect()
-    assert [report["message"] for report in reports] == [
-        "Task exception was never retrieved"
-    ]
+    assert [report["message"] for report in reports] == ["Task exception was never retrieved"]
     assert str(reports[0]["exception"]) == "no"
     assert "task" in reports[0] or "future" in reports[0]
 
@@ -117,6 +115,4 @@ def test_a_protocol_s_exception_in_debug_mode_is_logged_as_such(
         loop.run_forever()
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
-    assert errors[0].getMessage().startswith(
-        "Fatal error: protocol.data_received() call failed.\n"
-    )
+    assert errors[0].getMessage().startswith("Fatal error: protocol.data_received() call failed.\n")

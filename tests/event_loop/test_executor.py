@@ -63,8 +63,12 @@ def test_the_shutdown_waits_for_what_runs(loop: Loop) -> None:
     go = threading.Event()
     done: list[int] = []
 
+    def work() -> None:
+        go.wait(60)
+        done.append(1)
+
     async def main() -> None:
-        waiting = loop.run_in_executor(None, lambda: (go.wait(60), done.append(1)))
+        waiting = loop.run_in_executor(None, work)
         loop.call_soon(go.set)
         await loop.shutdown_default_executor()
         assert done == [1]

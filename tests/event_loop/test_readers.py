@@ -6,9 +6,8 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 import ferrio
+import pytest
 
 Loop = asyncio.AbstractEventLoop
 Pair = tuple[socket.socket, socket.socket]
@@ -84,7 +83,12 @@ def test_a_reader_that_reads_nothing_is_called_again(loop: Loop, pair: Pair) -> 
 def test_a_reader_sees_the_end(loop: Loop, pair: Pair) -> None:
     ours, theirs = pair
     got: list[bytes] = []
-    loop.add_reader(ours, lambda: (got.append(ours.recv(100)), loop.stop()))
+
+    def read() -> None:
+        got.append(ours.recv(100))
+        loop.stop()
+
+    loop.add_reader(ours, read)
     theirs.close()
     loop.run_forever()
     assert got == [b""]
@@ -188,6 +192,11 @@ def test_a_closed_descriptor_is_forgotten_and_its_number_may_come_again() -> Non
     # asyncio's loop never calls the new reader: it takes the number for the old descriptor.
     loop = ferrio.new_event_loop()
     calls: list[str] = []
+
+    def new() -> None:
+        calls.append("new")
+        loop.stop()
+
     reading, writing = os.pipe()
     loop.add_reader(reading, calls.append, "old")
     os.close(reading)
@@ -196,7 +205,7 @@ def test_a_closed_descriptor_is_forgotten_and_its_number_may_come_again() -> Non
     again, other = os.pipe()
     assert reading in (again, other), "the system gives the least number that is free"
     try:
-        loop.add_reader(again, lambda: (calls.append("new"), loop.stop()))
+        loop.add_reader(again, new)
         os.write(other, b"x")
         loop.run_forever()
         assert calls == ["new"]
@@ -242,8 +251,13 @@ def test_a_reader_runs_in_the_context_of_its_adding(loop: Loop, pair: Pair) -> N
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="outside")
     ours, theirs = pair
     got: list[str] = []
+
+    def read() -> None:
+        got.append(variable.get())
+        loop.stop()
+
     token = variable.set("at the adding")
-    loop.add_reader(ours, lambda: (got.append(variable.get()), loop.stop()))
+    loop.add_reader(ours, read)
     variable.reset(token)
     theirs.send(b"x")
     loop.run_forever()

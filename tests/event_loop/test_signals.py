@@ -52,8 +52,13 @@ def test_a_signal_that_came_before_the_run_is_handled_in_it(loop: Loop) -> None:
 
 def test_a_new_handler_replaces_the_old_one(loop: Loop) -> None:
     got: list[str] = []
+
+    def new() -> None:
+        got.append("new")
+        loop.stop()
+
     loop.add_signal_handler(signal.SIGUSR1, got.append, "old")
-    loop.add_signal_handler(signal.SIGUSR1, lambda: (got.append("new"), loop.stop()))
+    loop.add_signal_handler(signal.SIGUSR1, new)
     send()
     loop.run_forever()
     assert got == ["new"]
@@ -72,8 +77,13 @@ def test_signals_are_told_apart(loop: Loop) -> None:
 
 def test_the_handler_runs_in_the_context_of_its_adding(loop: Loop) -> None:
     got: list[str] = []
+
+    def handler() -> None:
+        got.append(variable.get())
+        loop.stop()
+
     token = variable.set("at the adding")
-    loop.add_signal_handler(signal.SIGUSR1, lambda: (got.append(variable.get()), loop.stop()))
+    loop.add_signal_handler(signal.SIGUSR1, handler)
     variable.reset(token)
     send()
     loop.run_forever()

@@ -139,7 +139,7 @@ def test_timers_compare_by_their_time(loop: Loop) -> None:
     assert sorted([second, first]) == [first, second]
     assert hash(first) == hash(1.0)
     assert first != second
-    assert first == first  # noqa: PLR0124
+    assert first == first
     for timer in (first, second):
         timer.cancel()
 

@@ -23,7 +23,7 @@ RAISE = "def f():\n    raise ValueError('no')\n\ntry:\n    f()\nexcept ValueErro
 
 def files(folder: Path) -> None:
     """The programs that the command lines below name."""
-    for name, text in {
+    programs: dict[str, str | bytes] = {
         "show.py": SHOW,
         "raise.py": RAISE,
         "syntax.py": "def f(:\n",
@@ -52,7 +52,8 @@ def files(folder: Path) -> None:
         "headless/__init__.py": "",
         "folder/__main__.py": SHOW,
         "hollow/other.py": "",
-    }.items():
+    }
+    for name, text in programs.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(text if isinstance(text, bytes) else text.encode())

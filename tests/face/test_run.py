@@ -135,9 +135,13 @@ def test_run_waits_for_the_default_executor() -> None:
     go = threading.Event()
     done = []
 
+    def work() -> None:
+        go.wait()
+        done.append(1)
+
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, lambda: (go.wait(), done.append(1)))
+        loop.run_in_executor(None, work)
         go.set()
 
     ferrio.run(main())

@@ -26,12 +26,17 @@ def test_extra_info(side: str, asked_before: bool, way: str) -> None:
         def ask() -> None:
             for name in ("peername", "sockname", "cipher", "nothing", "", 5, None):
                 answer = transport.get_extra_info(name)
-                world.record(f"{name}", "local" if answer == local else "remote" if answer == remote else answer)
+                world.record(
+                    f"{name}",
+                    "local" if answer == local else "remote" if answer == remote else answer,
+                )
                 world.record(f"{name}", transport.get_extra_info(name, "default") == "default")
             world.attempt("unhashable", lambda: transport.get_extra_info([]))
             sock = transport.get_extra_info("socket")
             world.record("socket", type(sock).__name__, sock is transport.get_extra_info("socket"))
-            world.record("family", sock.family, sock.type, sock.fileno() >= 0, alike(repr(sock))[:40])
+            world.record(
+                "family", sock.family, sock.type, sock.fileno() >= 0, alike(repr(sock))[:40]
+            )
             world.attempt("blocking", sock.gettimeout)
 
         if asked_before or way == "open":
@@ -70,7 +75,10 @@ def test_an_ipv4_peer_of_a_dual_stack_server() -> None:
         listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
         made = world.loop.create_future()
         server = await world.loop.create_server(
-            lambda: Recorder(world, {"connection_made": lambda self: made.set_result(self.transport)}), sock=listener
+            lambda: Recorder(
+                world, {"connection_made": lambda self: made.set_result(self.transport)}
+            ),
+            sock=listener,
         )
         with socket.create_connection(("127.0.0.1", listener.getsockname()[1])) as client:
             transport = await made
@@ -110,7 +118,9 @@ def test_repr(side: str) -> None:
 
 def test_repr_of_a_half_closed_one() -> None:
     async def scenario(world: World) -> None:
-        transport, _, peer = await world.connect(lambda: Recorder(world, {"eof_received": lambda self: True}))
+        transport, _, peer = await world.connect(
+            lambda: Recorder(world, {"eof_received": lambda self: True})
+        )
         peer.shutdown(socket.SHUT_WR)
         await world.until_saw("eof_received")
         await world.turns()
@@ -123,7 +133,11 @@ def test_repr_of_a_half_closed_one() -> None:
 def test_types_and_weak_references(side: str) -> None:
     async def scenario(world: World) -> None:
         transport, protocol, peer = await world.connect(lambda: Recorder(world), side)
-        world.record("types", isinstance(transport, asyncio.Transport), isinstance(transport, asyncio.ReadTransport))
+        world.record(
+            "types",
+            isinstance(transport, asyncio.Transport),
+            isinstance(transport, asyncio.ReadTransport),
+        )
         world.record("protocol", transport.get_protocol() is protocol)
         calls: list[Any] = []
         gone = weakref.ref(transport, calls.append)

@@ -70,7 +70,11 @@ def test_pausing_inside_a_callback_keeps_the_rest_for_later(kind: Any) -> None:
             world.record("paused")
 
         on = {"data_received": received, "buffer_updated": received}
-        make = (lambda: kind(world, on, size=5)) if kind is BufferedRecorder else (lambda: kind(world, on))
+        make = (
+            (lambda: kind(world, on, size=5))
+            if kind is BufferedRecorder
+            else (lambda: kind(world, on))
+        )
         transport, _, peer = await world.connect(make)
         for piece in (b"first", b"again", b"third"):
             await world.peer_writes(peer, piece)
@@ -80,7 +84,11 @@ def test_pausing_inside_a_callback_keeps_the_rest_for_later(kind: Any) -> None:
         await world.until_saw("paused", 3)
 
     events = compare(scenario)
-    assert [event[1] for event in events if event[0] == "data_received"] == [b"first", b"again", b"third"]
+    assert [event[1] for event in events if event[0] == "data_received"] == [
+        b"first",
+        b"again",
+        b"third",
+    ]
 
 
 @both_kinds
@@ -102,7 +110,9 @@ def test_resuming_inside_a_callback(kind: Any) -> None:
 @both_kinds
 def test_the_end_is_told_again_when_reading_is_resumed(kind: Any) -> None:
     async def scenario(world: World) -> None:
-        transport, _, peer = await world.connect(lambda: kind(world, {"eof_received": lambda self: True}))
+        transport, _, peer = await world.connect(
+            lambda: kind(world, {"eof_received": lambda self: True})
+        )
         peer.shutdown(socket.SHUT_WR)
         await world.until_saw("eof_received")
         transport.pause_reading()
@@ -294,7 +304,9 @@ def test_contexts(kind: Any) -> None:
         callbacks = ["connection_made", "data_received", "eof_received", "connection_lost"]
         callbacks += ["pause_writing", "resume_writing", "buffer_updated"]
         variable.set("caller")
-        transport, _, peer = await world.connect(lambda: kind(world, {name: note(name) for name in callbacks}))
+        transport, _, peer = await world.connect(
+            lambda: kind(world, {name: note(name) for name in callbacks})
+        )
         variable.set("later")
         await world.peer_writes(peer, b"one")
         await world.until(lambda: world.received() == 3)

@@ -7,6 +7,7 @@ import asyncio
 import random
 import select
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,8 +73,9 @@ WRONG: dict[str, Any] = {
     "falsy": 0,
     "empty str": "",
     "not contiguous": memoryview(b"hello")[::2],
-    "no dimension": memoryview(b"h").cast("B", ()),
 }
+if sys.version_info >= (3, 12):  # Before, asyncio stumbles over it after it has been sent.
+    WRONG["no dimension"] = memoryview(b"h").cast("B", ())
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -159,7 +161,21 @@ def _lines(name: str) -> Any:
 @sides
 @pytest.mark.parametrize(
     "name",
-    ["list", "tuple", "generator", "mixed", "array", "many", "large", "empty", "None", "str", "bytes", "strs", "int"]
+    [
+        "list",
+        "tuple",
+        "generator",
+        "mixed",
+        "array",
+        "many",
+        "large",
+        "empty",
+        "None",
+        "str",
+        "bytes",
+        "strs",
+        "int",
+    ]
     + ["one wrong", "one wrong of many", "raises"],
 )
 def test_writelines(side: str, name: str) -> None:
@@ -252,7 +268,7 @@ def test_writes_while_the_loop_stands_still(count: int) -> None:
     for new_loop in LOOPS.values():
         loop = new_loop()
         world = World(loop)
-        transport, _, peer = loop.run_until_complete(world.connect(lambda: Recorder(world)))  # noqa: B023
+        transport, _, peer = loop.run_until_complete(world.connect(lambda: Recorder(world)))
         for _ in range(count):
             transport.write(b"hello")
         assert transport.get_write_buffer_size() == 0
@@ -271,10 +287,12 @@ def test_what_is_written_before_an_exit_is_sent() -> None:
     for new_loop in LOOPS.values():
         loop = new_loop()
         world = World(loop)
-        transports = [loop.run_until_complete(world.connect(lambda: Recorder(world))) for _ in range(3)]  # noqa: B023
+        transports = [
+            loop.run_until_complete(world.connect(lambda: Recorder(world))) for _ in range(3)
+        ]
 
         def write_and_exit() -> None:
-            for transport, _, _ in transports:  # noqa: B023
+            for transport, _, _ in transports:
                 transport.write(b"one ")
                 transport.write(b"two")
             raise SystemExit
@@ -344,7 +362,9 @@ def test_limits(arguments: dict[str, Any], error: Any, by_position: bool) -> Non
 
 
 @both_kinds
-@pytest.mark.parametrize("limits", [None, {"high": 0}, {"high": 1}, {"high": 100, "low": 100}, {"high": 1e6}])
+@pytest.mark.parametrize(
+    "limits", [None, {"high": 0}, {"high": 1}, {"high": 100, "low": 100}, {"high": 1e6}]
+)
 def test_flow_control(kind: Any, limits: Any) -> None:
     async def scenario(world: World) -> None:
         transport, _, peer = await world.connect(lambda: kind(world))

@@ -300,7 +300,9 @@ def compare(
     expected = [event for event in expected if not only_asyncio(event)]
     actual = play(LOOPS["ferrio"], scenario, debug)
     if actual != expected:
-        lines = difflib.unified_diff(_shown(expected), _shown(actual), "asyncio", "ferrio", lineterm="")
+        lines = difflib.unified_diff(
+            _shown(expected), _shown(actual), "asyncio", "ferrio", lineterm=""
+        )
         raise AssertionError("the loops differ:\n" + "\n".join(lines))
     return actual
 

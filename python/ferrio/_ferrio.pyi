@@ -1,0 +1,158 @@
+"""The types of the native half."""
+
+import asyncio
+import socket
+from asyncio import _CoroutineLike
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import Context
+from typing import Any, TypeVar, TypeVarTuple, final
+
+from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
+from typing_extensions import disjoint_base
+
+__all__ = ["Future", "Loop", "StreamTransport", "Task", "__version__", "registered_tasks"]
+
+__version__: str
+
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+_Ts = TypeVarTuple("_Ts")
+
+@disjoint_base
+class Future(asyncio.Future[_T]): ...
+
+# Both bases are classes with fields of their own, which Python code could not inherit from together.
+@disjoint_base
+class Task(Future[_T_co], asyncio.Task[_T_co]): ...  # type: ignore[misc, type-var]
+
+def registered_tasks() -> list[Task[Any]]: ...
+
+@disjoint_base
+class Loop:
+    _debug: bool
+    _closed: bool
+    _stopping: bool
+    _thread_id: int | None
+    _task_factory: Any
+
+    # It takes no arguments, but CPython shows every native class's initializer like this.
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    # The turns.
+    def _run(self) -> None: ...
+    def _close(self) -> None: ...
+    def stop(self) -> None: ...
+    def is_running(self) -> bool: ...
+    def is_closed(self) -> bool: ...
+    def get_debug(self) -> bool: ...
+
+    # What runs in them.
+    def time(self) -> float: ...
+    def call_soon(
+        self,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle: ...
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle: ...
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle: ...
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle: ...
+    def create_future(self) -> Future[Any]: ...
+    def create_task(
+        self,
+        coro: _CoroutineLike[_T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+        eager_start: bool | None = None,
+    ) -> asyncio.Task[_T]: ...
+
+    # File descriptors.
+    def add_reader(
+        self,
+        fd: FileDescriptorLike,
+        callback: Callable[[*_Ts], Any],
+        *args: *_Ts,
+    ) -> None: ...
+    def add_writer(
+        self,
+        fd: FileDescriptorLike,
+        callback: Callable[[*_Ts], Any],
+        *args: *_Ts,
+    ) -> None: ...
+    def remove_reader(self, fd: FileDescriptorLike) -> bool: ...
+    def remove_writer(self, fd: FileDescriptorLike) -> bool: ...
+    def _add_reader(
+        self, fd: FileDescriptorLike, callback: Callable[..., object], /, *args: Any
+    ) -> asyncio.Handle: ...
+    def _add_writer(
+        self, fd: FileDescriptorLike, callback: Callable[..., object], /, *args: Any
+    ) -> asyncio.Handle: ...
+    def _remove_reader(self, fd: FileDescriptorLike, /) -> bool: ...
+    def _remove_writer(self, fd: FileDescriptorLike, /) -> bool: ...
+    def _ensure_fd_no_transport(self, fd: FileDescriptorLike, /) -> None: ...
+
+    # Sockets.
+    def sock_recv(self, sock: socket.socket, nbytes: int) -> Coroutine[Any, Any, bytes]: ...
+    def sock_recv_into(
+        self, sock: socket.socket, buf: WriteableBuffer
+    ) -> Coroutine[Any, Any, int]: ...
+    def sock_recvfrom(
+        self, sock: socket.socket, bufsize: int
+    ) -> Coroutine[Any, Any, tuple[bytes, Any]]: ...
+    def sock_recvfrom_into(
+        self, sock: socket.socket, buf: WriteableBuffer, nbytes: int = 0
+    ) -> Coroutine[Any, Any, tuple[int, Any]]: ...
+    def sock_sendall(
+        self, sock: socket.socket, data: ReadableBuffer
+    ) -> Coroutine[Any, Any, None]: ...
+    def sock_sendto(
+        self, sock: socket.socket, data: ReadableBuffer, address: Any
+    ) -> Coroutine[Any, Any, int]: ...
+    def sock_accept(
+        self, sock: socket.socket
+    ) -> Coroutine[Any, Any, tuple[socket.socket, Any]]: ...
+    def _sock_writable(self, sock: socket.socket, /) -> Coroutine[Any, Any, None]: ...
+
+    # Transports and servers.
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: asyncio.AbstractServer | None = None,
+        context: Context | None = None,
+    ) -> StreamTransport: ...
+    def _listen(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        server: asyncio.AbstractServer | None,
+        backlog: int,
+        context: Context | None,
+    ) -> None: ...
+    def _stop_serving(self, sock: socket.socket, /) -> None: ...
+
+@final
+class StreamTransport(asyncio.Transport):
+    def write(self, data: ReadableBuffer) -> None: ...
+    def writelines(self, list_of_data: Iterable[ReadableBuffer]) -> None: ...

@@ -1,0 +1,1 @@
+"""Nothing is left of what has ended: counted, in processes of their own."""
