@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from asyncio import _CoroutineLike
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
@@ -14,13 +15,19 @@ __all__ = [
     "DatagramTransport",
     "Future",
     "Loop",
+    "ReadPipeTransport",
     "StreamTransport",
     "Task",
+    "TlsTransport",
+    "WritePipeTransport",
     "__version__",
     "registered_tasks",
 ]
 
 __version__: str
+
+# Which engine new encrypted connections use: "openssl" or "memory_bio".
+_tls_engine: str
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -150,6 +157,34 @@ class Loop:
         server: asyncio.AbstractServer | None = None,
         context: Context | None = None,
     ) -> StreamTransport: ...
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport: ...
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport: ...
+    def _make_tls(
+        self,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        ssl_object: ssl.SSLObject,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        handshake_timeout: float,
+        shutdown_timeout: float,
+        *,
+        waiter: asyncio.Future[None] | None = None,
+        accepted: bool = False,
+        call_connection_made: bool = True,
+    ) -> Any: ...
     def _make_datagram_transport(
         self,
         sock: socket.socket,
@@ -170,6 +205,28 @@ class Loop:
 
 @final
 class StreamTransport(asyncio.Transport):
+    def write(self, data: ReadableBuffer) -> None: ...
+    def writelines(self, list_of_data: Iterable[ReadableBuffer]) -> None: ...
+
+@final
+class ReadPipeTransport(asyncio.ReadTransport): ...
+
+@final
+class WritePipeTransport(asyncio.WriteTransport):
+    def write(self, data: ReadableBuffer) -> None: ...
+
+@final
+class TlsTransport(asyncio.Transport):
+    # It is also the protocol of the transport below.
+    def connection_made(self, transport: asyncio.BaseTransport, /) -> None: ...
+    def connection_lost(self, exc: BaseException | None, /) -> None: ...
+    def data_received(self, data: ReadableBuffer, /) -> None: ...
+    def eof_received(self) -> bool | None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def get_read_buffer_limits(self) -> tuple[int, int]: ...
+    def get_read_buffer_size(self) -> int: ...
     def write(self, data: ReadableBuffer) -> None: ...
     def writelines(self, list_of_data: Iterable[ReadableBuffer]) -> None: ...
 

@@ -6,7 +6,6 @@ loops: these coroutines are genuine ones, behave as those of the interpreter tha
 """
 
 import asyncio
-import functools
 import logging
 import socket
 import ssl
@@ -15,11 +14,12 @@ import threading
 from asyncio import base_events
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from . import _ferrio, _tls
 from ._sendfile import Sendfile
 from ._signals import Signals
+from ._subprocesses import Subprocesses
 from ._unix import UnixSockets
 
 _logger = logging.getLogger("asyncio")
@@ -30,17 +30,7 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
         waiter.set_result(None)
 
 
-def _not_yet(name: str) -> Any:
-    @functools.wraps(getattr(asyncio.BaseEventLoop, name))
-    async def method(self: "Loop", *args: Any, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError(name)
-
-    method.__qualname__ = f"Loop.{name}"
-    method.__doc__ = f"Not yet: raise NotImplementedError with the name `{name}`."
-    return method
-
-
-class Loop(UnixSockets, Sendfile, Signals, asyncio.BaseEventLoop):
+class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
     """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there."""
 
     if TYPE_CHECKING:
@@ -65,6 +55,7 @@ class Loop(UnixSockets, Sendfile, Signals, asyncio.BaseEventLoop):
         # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
         UnixSockets.__init__(self)
+        Subprocesses.__init__(self)
         _ferrio.Loop.__init__(self)
 
     def run_forever(self) -> None:
@@ -104,6 +95,7 @@ class Loop(UnixSockets, Sendfile, Signals, asyncio.BaseEventLoop):
         # Not by its name, which may be gone already when an interpreter that ends drops the loop.
         super().close()
         self._close()
+        self._close_children()
         self._close_signals()
 
     def _create_task_by_factory(self, *args: Any, **kwargs: Any) -> Any:
@@ -134,6 +126,7 @@ class Loop(UnixSockets, Sendfile, Signals, asyncio.BaseEventLoop):
         self._listen(protocol_factory, sock, server, backlog, context)
 
     _make_ssl_transport = _tls.make_transport
+    start_tls = _tls.start_tls
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect a non-blocking socket to an address.
@@ -169,11 +162,6 @@ class Loop(UnixSockets, Sendfile, Signals, asyncio.BaseEventLoop):
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, f"Connect call failed {address}")
-
-    connect_read_pipe = _not_yet("connect_read_pipe")
-    connect_write_pipe = _not_yet("connect_write_pipe")
-    subprocess_exec = _not_yet("subprocess_exec")
-    subprocess_shell = _not_yet("subprocess_shell")
 
 
 def new_event_loop() -> Loop:

@@ -1,9 +1,8 @@
-"""TLS by asyncio's own protocol, on ferrio's stream transports."""
+"""The set-up of encrypted connections. What runs at every byte is `_ferrio.TlsTransport`."""
 
 import asyncio
-import socket
 import ssl
-from asyncio import sslproto
+from asyncio import constants, sslproto
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -11,43 +10,88 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._loop import Loop
 
-# Its stubs take less than it does.
-SSLProtocol: Any = sslproto.SSLProtocol
+
+def layer(
+    loop: "Loop",
+    protocol: asyncio.BaseProtocol,
+    sslcontext: ssl.SSLContext | None,
+    *,
+    server_side: bool = False,
+    server_hostname: str | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Return a new encrypted transport, to be the protocol of the transport below it.
+
+    Raises ValueError for time-outs that are not positive, and what `SSLContext.wrap_bio` raises.
+    """
+    if ssl_handshake_timeout is None:
+        ssl_handshake_timeout = constants.SSL_HANDSHAKE_TIMEOUT
+    elif ssl_handshake_timeout <= 0:
+        raise ValueError(
+            f"ssl_handshake_timeout should be a positive number, got {ssl_handshake_timeout}"
+        )
+    if ssl_shutdown_timeout is None:
+        ssl_shutdown_timeout = constants.SSL_SHUTDOWN_TIMEOUT
+    elif ssl_shutdown_timeout <= 0:
+        raise ValueError(
+            f"ssl_shutdown_timeout should be a positive number, got {ssl_shutdown_timeout}"
+        )
+    if not sslcontext:
+        sslcontext = sslproto._create_transport_context(server_side, server_hostname)
+    assert sslcontext is not None
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ssl_object = sslcontext.wrap_bio(
+        incoming,
+        outgoing,
+        server_side=server_side,
+        server_hostname=(None if server_side else server_hostname) or None,
+    )
+    return loop._make_tls(
+        protocol,
+        sslcontext,
+        ssl_object,
+        incoming,
+        outgoing,
+        ssl_handshake_timeout,
+        ssl_shutdown_timeout,
+        **kwargs,
+    )
 
 
 def make_transport(
     loop: "Loop",
-    rawsock: socket.socket,
+    rawsock: Any,
     protocol: asyncio.BaseProtocol,
-    sslcontext: ssl.SSLContext,
+    sslcontext: ssl.SSLContext | None,
     waiter: "asyncio.Future[None] | None" = None,
     *,
     server_side: bool = False,
     server_hostname: str | None = None,
     extra: dict[str, Any] | None = None,
-    server: asyncio.AbstractServer | None = None,
+    server: asyncio.Server | None = None,
     ssl_handshake_timeout: float | None = None,
     ssl_shutdown_timeout: float | None = None,
     context: Context | None = None,
 ) -> asyncio.Transport:
     """Return the encrypted transport of a connected socket, whose handshake is about to begin.
 
-    Raises ValueError for time-outs that are not positive and for what the context refuses.
+    Raises RuntimeError for a socket that another transport has, and what `layer` raises.
     """
     loop._ensure_fd_no_transport(rawsock)
-    tls = SSLProtocol(
+    tls = layer(
         loop,
         protocol,
         sslcontext,
-        waiter,
-        server_side,
-        server_hostname,
+        server_side=server_side,
+        server_hostname=server_hostname,
         ssl_handshake_timeout=ssl_handshake_timeout,
         ssl_shutdown_timeout=ssl_shutdown_timeout,
+        waiter=waiter,
     )
     loop._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
-    transport: asyncio.Transport = tls._app_transport
-    return transport
+    return tls  # type: ignore[no-any-return]
 
 
 def server_factory(
@@ -56,35 +100,66 @@ def server_factory(
     sslcontext: ssl.SSLContext,
     handshake_timeout: float | None,
     shutdown_timeout: float | None,
-) -> Callable[[], asyncio.BaseProtocol]:
-    """Return a factory of protocols that encrypt for those of `protocol_factory`."""
+) -> Callable[[], Any]:
+    """Return a factory of encrypted transports for the protocols that `protocol_factory` makes."""
 
-    def factory() -> asyncio.BaseProtocol:
-        protocol = protocol_factory()
-        waiter = loop.create_future()
-        tls = SSLProtocol(
+    def factory() -> Any:
+        return layer(
             loop,
-            protocol,
+            protocol_factory(),
             sslcontext,
-            waiter,
             server_side=True,
             ssl_handshake_timeout=handshake_timeout,
             ssl_shutdown_timeout=shutdown_timeout,
+            accepted=True,
         )
-        transport = tls._app_transport
-
-        def shaken(waiter: "asyncio.Future[None]") -> None:
-            error = waiter.exception()
-            if error is None:
-                return
-            transport.close()
-            if loop.get_debug():
-                message = "Error on transport creation for incoming connection"
-                context: dict[str, Any] = {"message": message, "exception": error}
-                context |= {"protocol": protocol, "transport": transport}
-                loop.call_exception_handler(context)
-
-        waiter.add_done_callback(shaken)
-        return tls  # type: ignore[no-any-return]
 
     return factory
+
+
+async def start_tls(
+    loop: "Loop",
+    transport: Any,
+    protocol: asyncio.BaseProtocol,
+    sslcontext: ssl.SSLContext,
+    *,
+    server_side: bool = False,
+    server_hostname: str | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+) -> asyncio.Transport:
+    """Encrypt a connection from now on; return the transport that `protocol` is to use.
+
+    Raises TypeError for a context or a transport that can't do it, what `layer` raises, and what the handshake does.
+    """
+    if not isinstance(sslcontext, ssl.SSLContext):
+        raise TypeError(
+            f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}"
+        )
+    if not getattr(transport, "_start_tls_compatible", False):
+        raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+    waiter = loop.create_future()
+    tls = layer(
+        loop,
+        protocol,
+        sslcontext,
+        server_side=server_side,
+        server_hostname=server_hostname,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
+        waiter=waiter,
+        call_connection_made=False,
+    )
+    # Paused, so that nothing comes in between before the handshake has begun.
+    transport.pause_reading()
+    transport.set_protocol(tls)
+    begin = loop.call_soon(tls.connection_made, transport)
+    resume = loop.call_soon(transport.resume_reading)
+    try:
+        await waiter
+    except BaseException:
+        transport.close()
+        begin.cancel()
+        resume.cancel()
+        raise
+    return tls  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ use crate::ffi::{Args, Ref, Signature};
 use crate::method;
 use crate::transport::datagram::DatagramTransport;
 use crate::transport::stream::StreamTransport;
+use crate::transport::tls;
 
 /// A stream transport for a connected Python socket, which the transport owns from now on.
 fn make_socket_transport<'py>(
@@ -59,6 +60,12 @@ fn make_datagram_transport<'py>(
 
 pub(super) fn methods() -> Vec<capi::PyMethodDef> {
     vec![
+        method!(
+            Loop,
+            c"_make_tls",
+            tls::make,
+            c"Return a new encrypted transport, the protocol for the transport below it."
+        ),
         method!(
             Loop,
             c"_make_socket_transport",

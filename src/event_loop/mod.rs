@@ -8,7 +8,7 @@
 //! - `readers.rs`: file descriptors that are watched, by `add_reader` or by a transport;
 //! - `sockets.rs`, `socket_call.rs`, `readiness.rs`: `sock_recv` and its like, the coroutines that they return, and
 //!   what is remembered of their sockets;
-//! - `servers.rs`, `connections.rs`: sockets that become transports;
+//! - `servers.rs`, `connections.rs`, `pipes.rs`: sockets and files that become transports;
 //! - `debug.rs`: what messages need.
 
 use std::cell::{Cell, RefCell};
@@ -30,6 +30,7 @@ use crate::{attribute, init_slot, method0};
 mod connections;
 mod debug;
 pub mod handle;
+mod pipes;
 pub mod readers;
 mod readiness;
 pub mod ready;
@@ -332,6 +333,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     methods.extend(sockets::methods());
     methods.extend(connections::methods());
     methods.extend(servers::methods());
+    methods.extend(pipes::methods());
     build::<Loop>(
         &py.get_type::<PyAny>(),
         Definition {

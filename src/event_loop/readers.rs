@@ -269,8 +269,23 @@ impl Loop {
         Ok(old)
     }
 
+    /// Whether somebody watches `fd` in that direction by a callback; `None` once the loop is closed.
+    pub fn watches(&self, fd: RawFd, direction: Direction) -> Option<bool> {
+        if self.closed.get() {
+            return None;
+        }
+        let sources = self.sources.borrow();
+        Some(match usize::try_from(fd).ok().and_then(|index| sources.get(index)) {
+            Some(Source::Callbacks { reader, writer }) => match direction {
+                Direction::Read => reader.is_some(),
+                Direction::Write => writer.is_some(),
+            },
+            _ => false,
+        })
+    }
+
     /// Sets or removes (`None`) one of the callbacks of `fd`, and cancels the old one. Returns whether there was one.
-    fn set_callback(
+    pub fn set_callback(
         this: Ref<'_, '_, Self>,
         fd: RawFd,
         direction: Direction,

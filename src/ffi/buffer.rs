@@ -1,4 +1,4 @@
-//! Bytes that a Python object lends: the buffer protocol.
+//! Bytes that a Python object lends, by the buffer protocol, and bytes that become one.
 
 use std::mem::MaybeUninit;
 
@@ -67,5 +67,90 @@ impl Drop for WritableBuffer {
     fn drop(&mut self) {
         // SAFETY: as above.
         unsafe { ffi::PyBuffer_Release(&mut self.0) };
+    }
+}
+
+impl WritableBuffer {
+    /// The bytes, for who only writes them.
+    pub fn as_uninit(&mut self) -> &mut [MaybeUninit<u8>] {
+        let bytes = self.as_mut_slice();
+        // SAFETY: the same bytes under a weaker promise. What is written there is initialised, for the only writers are
+        // decryptors, which copy whole bytes.
+        unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len()) }
+    }
+}
+
+unsafe extern "C" {
+    /// CPython's own, which PyO3 doesn't declare: gives the bytes another length in place where it can.
+    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, length: ffi::Py_ssize_t) -> std::ffi::c_int;
+}
+
+/// A `bytes` object in the making.
+pub struct BytesBuilder {
+    object: *mut ffi::PyObject,
+    capacity: usize,
+    length: usize,
+}
+
+impl BytesBuilder {
+    /// Room for `capacity` bytes, or a few more. Raises `MemoryError`.
+    pub fn with_capacity(py: Python<'_>, capacity: usize) -> PyResult<Self> {
+        // Empty bytes and those of one byte are shared, and so not to be written to.
+        let capacity = capacity.max(16);
+        // SAFETY: the length is positive; the result is an owned reference or null.
+        let object = unsafe {
+            ffi::PyBytes_FromStringAndSize(std::ptr::null(), capacity as ffi::Py_ssize_t)
+        };
+        if object.is_null() {
+            return Err(PyErr::fetch(py));
+        }
+        Ok(BytesBuilder { object, capacity, length: 0 })
+    }
+
+    /// How many bytes were written.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Where the next bytes go; at least `least` of them have room. Raises `MemoryError`.
+    pub fn room(&mut self, py: Python<'_>, least: usize) -> PyResult<&mut [MaybeUninit<u8>]> {
+        if self.capacity - self.length < least {
+            self.resize(py, (self.length + least).max(self.capacity * 2))?;
+        }
+        // SAFETY: the object has `capacity` bytes, and nobody else knows it yet.
+        unsafe {
+            let start = ffi::PyBytes_AS_STRING(self.object).cast_mut().add(self.length);
+            Ok(std::slice::from_raw_parts_mut(start.cast(), self.capacity - self.length))
+        }
+    }
+
+    /// Counts `count` bytes that were written to the room.
+    pub fn advance(&mut self, count: usize) {
+        self.length = (self.length + count).min(self.capacity);
+    }
+
+    /// The object. Raises `MemoryError`.
+    pub fn finish<'py>(mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let length = self.length;
+        self.resize(py, length)?;
+        let object = std::mem::replace(&mut self.object, std::ptr::null_mut());
+        // SAFETY: an owned reference, which the builder has just given away.
+        unsafe { Ok(Bound::from_owned_ptr(py, object)) }
+    }
+
+    fn resize(&mut self, py: Python<'_>, capacity: usize) -> PyResult<()> {
+        // SAFETY: the only reference to the object is the builder's; on failure it becomes null.
+        if unsafe { _PyBytes_Resize(&mut self.object, capacity as ffi::Py_ssize_t) } < 0 {
+            return Err(PyErr::fetch(py));
+        }
+        self.capacity = capacity;
+        Ok(())
+    }
+}
+
+impl Drop for BytesBuilder {
+    fn drop(&mut self) {
+        // SAFETY: an owned reference or null; the GIL is held (invariant 1 of this room).
+        unsafe { ffi::Py_XDECREF(self.object) };
     }
 }

@@ -84,6 +84,8 @@ pub struct ClassCell {
     offset: Cell<usize>,
     base: Cell<BasePart>,
     weak_references: Cell<bool>,
+    /// Where the instances have their `__dict__`; 0 for nowhere.
+    dictionary: Cell<usize>,
     free: RefCell<Vec<*mut ffi::PyObject>>,
 }
 
@@ -98,6 +100,7 @@ impl ClassCell {
             offset: Cell::new(0),
             base: Cell::new(BasePart::Nothing),
             weak_references: Cell::new(false),
+            dictionary: Cell::new(0),
             free: RefCell::new(Vec::new()),
         }
     }
@@ -138,6 +141,8 @@ pub struct Definition {
     pub constructible: bool,
     /// Whether to add a list of weak references, for a base that has none.
     pub weak_references: bool,
+    /// Whether its instances take any attributes, for a base that doesn't let them.
+    pub dictionary: bool,
     /// The least offset of the fields, in bytes.
     pub fields_behind: usize,
     /// A class of ours to be the first base, before that of the interpreter. Its fields must lie at the same offset as
@@ -179,24 +184,29 @@ pub fn build<'py, T: Class>(
     methods.push(ffi::PyMethodDef::zeroed());
     slot(ffi::Py_tp_methods, Vec::leak(methods).as_mut_ptr().cast());
     let mut attributes = definition.attributes;
+    if definition.dictionary {
+        attributes.push(ffi::PyGetSetDef {
+            name: c"__dict__".as_ptr(),
+            get: Some(ffi::PyObject_GenericGetDict),
+            set: Some(ffi::PyObject_GenericSetDict),
+            doc: ptr::null(),
+            closure: ptr::null_mut(),
+        });
+    }
     attributes.push(ffi::PyGetSetDef::default());
     slot(ffi::Py_tp_getset, Vec::leak(attributes).as_mut_ptr().cast());
     let mut size = offset + size_of::<T>();
+    let mut members = Vec::new();
     if definition.weak_references {
-        let place = size.next_multiple_of(align_of::<*mut ffi::PyObject>());
-        size = place + size_of::<*mut ffi::PyObject>();
-        let members = vec![
-            ffi::PyMemberDef {
-                name: c"__weaklistoffset__".as_ptr(),
-                type_code: ffi::Py_T_PYSSIZET,
-                offset: place as ffi::Py_ssize_t,
-                flags: ffi::Py_READONLY,
-                doc: ptr::null(),
-            },
-            ffi::PyMemberDef::default(),
-        ];
-        slot(ffi::Py_tp_members, Vec::leak(members).as_mut_ptr().cast());
+        members.push(place_for(c"__weaklistoffset__", &mut size));
     }
+    if definition.dictionary {
+        let place = place_for(c"__dictoffset__", &mut size);
+        cell.dictionary.set(place.offset as usize);
+        members.push(place);
+    }
+    members.push(ffi::PyMemberDef::default());
+    slot(ffi::Py_tp_members, Vec::leak(members).as_mut_ptr().cast());
     slot(0, ptr::null_mut());
 
     let mut flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
@@ -236,6 +246,19 @@ pub fn build<'py, T: Class>(
     cell.weak_references.set(kind.getattr("__weakrefoffset__")?.extract::<isize>()? != 0);
     cell.kind.set(kind.clone().into_ptr().cast());
     Ok(kind)
+}
+
+/// A word behind the first `size` bytes of the instances, which CPython finds by that name.
+fn place_for(name: &'static CStr, size: &mut usize) -> ffi::PyMemberDef {
+    let place = size.next_multiple_of(align_of::<*mut ffi::PyObject>());
+    *size = place + size_of::<*mut ffi::PyObject>();
+    ffi::PyMemberDef {
+        name: name.as_ptr(),
+        type_code: ffi::Py_T_PYSSIZET,
+        offset: place as ffi::Py_ssize_t,
+        flags: ffi::Py_READONLY,
+        doc: ptr::null(),
+    }
 }
 
 /// While this lives, a class seems to have no fields but its base's.
@@ -368,6 +391,11 @@ unsafe extern "C" fn traverse<T: Class>(
 unsafe fn traverse_base<T: Class>(object: *mut ffi::PyObject, visit: &Visit) -> Traversal {
     // SAFETY: reading the type of a live object.
     let kind = unsafe { ffi::Py_TYPE(object) };
+    let dictionary = T::class().dictionary.get();
+    if dictionary != 0 {
+        // SAFETY: the word holds the instance's dictionary or null.
+        visit.pointer(unsafe { *object.cast::<u8>().add(dictionary).cast() })?;
+    }
     match T::class().base.get() {
         BasePart::Nothing => visit.pointer(kind.cast()),
         BasePart::Native { traverse, reports_type, .. } => {
@@ -405,6 +433,14 @@ unsafe extern "C" fn clear<T: Class>(object: *mut ffi::PyObject) -> c_int {
 /// `object` is an instance of `T`'s class whose base's part is intact.
 #[inline]
 unsafe fn clear_base<T: Class>(object: *mut ffi::PyObject) {
+    let dictionary = T::class().dictionary.get();
+    if dictionary != 0 {
+        // SAFETY: the word holds the instance's dictionary or null, and owns it.
+        unsafe {
+            let place = object.cast::<u8>().add(dictionary).cast::<*mut ffi::PyObject>();
+            ffi::Py_XDECREF(place.replace(ptr::null_mut()));
+        }
+    }
     match T::class().base.get() {
         BasePart::Native { clear: Some(clear), .. } => {
             // SAFETY: the base's own `tp_clear` on an object that begins with the base's part.

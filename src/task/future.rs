@@ -291,12 +291,12 @@ impl<'py> Ref<'_, 'py, Future> {
         }
     }
 
-    /// How it ended: `Ok(Ok(result))` or `Ok(Err(exception))`; the latter counts as retrieved.
-    /// Raises `CancelledError` when cancelled and `InvalidStateError` while pending.
+    /// How it ended: `Ok(Ok(result))` or `Ok(Err(exception))`, which counts as retrieved and may be the `CancelledError`.
+    /// Raises `InvalidStateError` while pending.
     pub fn outcome(self) -> PyResult<Result<Bound<'py, PyAny>, Bound<'py, PyAny>>> {
         let py = self.py();
         match self.state.get() {
-            State::Cancelled => return Err(error::raise(&self.make_cancelled_error()?)),
+            State::Cancelled => return self.make_cancelled_error().map(Err),
             State::Pending => return Err(self.invalid_state("Result is not set.")),
             State::Finished => {}
         }
@@ -309,7 +309,7 @@ impl<'py> Ref<'_, 'py, Future> {
         Ok(Err(exception))
     }
 
-    /// The result. Raises the exception, `CancelledError` or `InvalidStateError`.
+    /// The result. Raises the exception, `CancelledError` or, while pending, `InvalidStateError`.
     #[inline]
     pub fn result(self) -> PyResult<Bound<'py, PyAny>> {
         match self.outcome()? {

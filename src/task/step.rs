@@ -70,11 +70,11 @@ fn outcome_of<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     #[cfg(Py_3_14)]
     future.discard_from_awaited_by(task.as_any())?;
-    match future.outcome() {
-        Ok(Ok(_)) => Ok(None),
-        Ok(Err(exception)) => Ok(Some(exception)),
-        Err(error) => Ok(Some(error::into_exception(error, task.py()))),
-    }
+    Ok(match future.outcome() {
+        Ok(Ok(_)) => None,
+        Ok(Err(exception)) => Some(exception),
+        Err(error) => Some(error::into_exception(error, task.py())),
+    })
 }
 
 /// What a loop calls for a step of `task`: the method `task_step`, bound.

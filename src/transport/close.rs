@@ -32,7 +32,7 @@ impl<T: Closing> Ref<'_, '_, T> {
         if self.closing().replace(true) || self.has_unsent() {
             return Ok(());
         }
-        self.lose(None)
+        self.lose_soon(None)
     }
 
     /// Closes at once: what waits for the socket to take more is dropped.
@@ -42,19 +42,19 @@ impl<T: Closing> Ref<'_, '_, T> {
         }
         let unsent = T::take_unsent(self);
         self.closing().set(true);
-        let outcome = self.lose(error);
+        let outcome = self.lose_soon(error);
         drop(unsent);
         outcome
     }
 
     /// Stops watching the socket and schedules `connection_lost`.
-    fn lose(self, error: Option<PyErr>) -> PyResult<()> {
+    fn lose_soon(self, error: Option<PyErr>) -> PyResult<()> {
         self.lost().set(self.lost().get() + 1);
-        self.unwatch()?;
+        self.unwatch_socket()?;
         self.schedule_connection_lost(error)
     }
 
-    fn unwatch(self) -> PyResult<()> {
+    fn unwatch_socket(self) -> PyResult<()> {
         self.with_loop(|event_loop| {
             if let Some(fd) = self.endpoint().fd() {
                 event_loop.unwatch(fd);
@@ -65,7 +65,7 @@ impl<T: Closing> Ref<'_, '_, T> {
 
     /// The connection's end after everything was sent.
     pub(super) fn finish(self) -> PyResult<()> {
-        self.unwatch()?;
+        self.unwatch_socket()?;
         self.lost().set(self.lost().get() + 1);
         self.lose_connection(&self.py().None().into_bound(self.py()))
     }

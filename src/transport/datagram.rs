@@ -363,7 +363,7 @@ fn is_reading<'py>(this: Ref<'_, 'py, DatagramTransport>) -> PyResult<Bound<'py,
 
 fn pause_reading<'py>(this: Ref<'_, 'py, DatagramTransport>) -> PyResult<Bound<'py, PyAny>> {
     if !this.closing.get() && !this.paused.replace(true) {
-        this.log(" pauses reading", None)?;
+        this.log("debug", " pauses reading", None)?;
     }
     none(this.py())
 }
@@ -375,7 +375,7 @@ fn resume_reading<'py>(this: Ref<'_, 'py, DatagramTransport>) -> PyResult<Bound<
     }
     this.context.set(call::copy_context(py)?);
     this.enqueue_if_needed()?;
-    this.log(" resumes reading", None)?;
+    this.log("debug", " resumes reading", None)?;
     none(py)
 }
 

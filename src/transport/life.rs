@@ -6,7 +6,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::event_loop::Loop;
-use crate::ffi::{Class, Ref, Slot};
+use crate::event_loop::handle::Handle;
+use crate::event_loop::ready::Ready;
+use crate::ffi::{Class, Ref, Slot, call};
 use crate::stdlib::stdlib;
 
 /// A transport: it has a loop and a protocol until its connection is lost.
@@ -37,8 +39,24 @@ impl<'py, T: Transport> Ref<'_, 'py, T> {
         self.with_loop(|event_loop| Loop::report(event_loop, error, message, &context))
     }
 
-    /// Debug mode: tells the log what happens to the transport.
-    pub(super) fn log(self, event: &str, error: Option<&PyErr>) -> PyResult<()> {
+    /// Schedules `_call_connection_lost` with the error or `None`.
+    pub(super) fn schedule_connection_lost(self, error: Option<PyErr>) -> PyResult<()> {
+        let py = self.py();
+        self.with_loop(|event_loop| {
+            let lost = self.as_any().getattr(intern!(py, "_call_connection_lost"))?;
+            let error = error.map_or_else(
+                || py.None().into_bound(py),
+                |error| error.into_value(py).into_bound(py).into_any(),
+            );
+            event_loop.check_callable()?;
+            let handle = Handle::create1(event_loop, lost, error, call::copy_context(py)?)?;
+            event_loop.push(Ready::Handle(handle));
+            Ok(())
+        })
+    }
+
+    /// In debug mode, logs the transport and then `event`, at the level that is named.
+    pub(super) fn log(self, level: &str, event: &str, error: Option<&PyErr>) -> PyResult<()> {
         let py = self.py();
         self.with_loop(|event_loop| {
             if !event_loop.debug() {
@@ -47,7 +65,7 @@ impl<'py, T: Transport> Ref<'_, 'py, T> {
             let logger = py.import("asyncio.log")?.getattr("logger")?;
             let keywords = PyDict::new(py);
             keywords.set_item("exc_info", error.map(|error| error.value(py)))?;
-            logger.call_method("debug", (format!("%r{event}"), self.as_any()), Some(&keywords))?;
+            logger.call_method(level, (format!("%r{event}"), self.as_any()), Some(&keywords))?;
             Ok(())
         })
     }
@@ -57,19 +75,9 @@ impl<'py, T: Transport> Ref<'_, 'py, T> {
     pub(super) fn tell_fatal_error(self, error: &PyErr, message: &str) -> PyResult<()> {
         let py = self.py();
         if error.is_instance_of::<PyOSError>(py) {
-            return self.log(&format!(": {message}"), Some(error));
+            return self.log("debug", &format!(": {message}"), Some(error));
         }
         self.report(error.clone_ref(py), message)
-    }
-
-    /// Schedules `_call_connection_lost` with the error or `None`.
-    pub(super) fn schedule_connection_lost(self, error: Option<PyErr>) -> PyResult<()> {
-        let py = self.py();
-        self.with_loop(|event_loop| {
-            let lost = self.as_any().getattr(intern!(py, "_call_connection_lost"))?;
-            let error = error.map(|error| error.into_value(py));
-            event_loop.as_any().call_method1(intern!(py, "call_soon"), (lost, error)).map(drop)
-        })
     }
 
     /// Gives the `ResourceWarning` of a transport that dies unclosed.

@@ -101,23 +101,24 @@ pub(super) fn protocol_paused<'py, T: FlowControl>(
     Ok(PyBool::new(this.py(), this.limits().protocol_paused.get()).to_owned().into_any())
 }
 
-pub(super) fn set_write_buffer_limits<'py, T: FlowControl>(
-    this: Ref<'_, 'py, T>,
+/// The arguments `high` and `low` of the method `name`, any numbers of bytes; what isn't given follows from the other, or
+/// from `default`, the high-water mark.
+///
+/// Raises `ValueError` unless `high >= low >= 0`.
+pub(super) fn marks<'py>(
     args: &Args<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = this.py();
-    let [high, low] = args.parse(&Signature {
-        name: "set_write_buffer_limits",
-        parameters: ["high", "low"],
-        positional: 2,
-        required: 0,
-    })?;
+    name: &'static str,
+    default: usize,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let py = args.py();
+    let [high, low] =
+        args.parse(&Signature { name, parameters: ["high", "low"], positional: 2, required: 0 })?;
     let given = |value: Option<Borrowed<'_, 'py, PyAny>>| {
         value.filter(|value| !value.is_none()).map(|value| value.to_owned())
     };
     let number = |number: usize| number.into_bound_py_any(py);
     let (high, low) = match (given(high), given(low)) {
-        (None, None) => (number(HIGH_WATER)?, number(HIGH_WATER / 4)?),
+        (None, None) => (number(default)?, number(default / 4)?),
         (None, Some(low)) => (number(4)?.mul(&low)?, low),
         (Some(high), None) => (high.clone(), high.floor_div(4)?),
         (Some(high), Some(low)) => (high, low),
@@ -129,15 +130,25 @@ pub(super) fn set_write_buffer_limits<'py, T: FlowControl>(
             low.repr()?
         )));
     }
-    this.limits().high.set(bytes(&high));
-    this.limits().low.set(bytes(&low));
-    this.limits().shown.set((low, high).into_bound_py_any(py)?);
+    Ok((high, low))
+}
+
+pub(super) fn set_write_buffer_limits<'py, T: FlowControl>(
+    this: Ref<'_, 'py, T>,
+    args: &Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    let (high, low) = marks(args, "set_write_buffer_limits", HIGH_WATER)?;
+    let limits = this.limits();
+    limits.high.set(bytes(&high));
+    limits.low.set(bytes(&low));
+    limits.shown.set((low, high).into_bound_py_any(py)?);
     this.pause_protocol_if_full()?;
     none(py)
 }
 
 /// The greatest size that is not above `limit`, a number that is not negative.
-fn bytes(limit: &Bound<'_, PyAny>) -> usize {
+pub(super) fn bytes(limit: &Bound<'_, PyAny>) -> usize {
     limit
         .extract::<usize>()
         // A float's conversion rounds down and saturates.

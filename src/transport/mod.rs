@@ -5,9 +5,12 @@
 //! - `read.rs`, `write.rs`: the way of the bytes in and out;
 //! - `sendfile.rs`: standing back while a file is sent;
 //! - `datagram.rs`: [`DatagramTransport`](datagram::DatagramTransport), a UDP or Unix datagram socket, its ways in and out;
-//! - what they have in common: `life.rs`: a loop and a protocol; `close.rs`: the ways in which their lives end;
-//!   `limits.rs`: the water marks of the write buffer; `endpoint.rs`, `info.rs`, `address.rs`: a socket, and what
-//!   `get_extra_info` tells of it;
+//! - `pipe.rs`, `read_pipe.rs`, `write_pipe.rs`: [`ReadPipeTransport`](read_pipe::ReadPipeTransport) and
+//!   [`WritePipeTransport`](write_pipe::WritePipeTransport), the two ends of pipes, and what they have in common;
+//! - `tls/`: [`TlsTransport`](tls::TlsTransport), an encrypted connection on top of another transport;
+//! - what they have in common: `life.rs`: a loop and a protocol; `close.rs`: the ways in which the lives of sockets'
+//!   transports end; `limits.rs`: the water marks of the write buffer; `endpoint.rs`, `info.rs`, `address.rs`: a socket,
+//!   and what `get_extra_info` tells of it;
 //! - `listener.rs`: a listening socket, which makes stream transports.
 
 pub mod address;
@@ -18,7 +21,11 @@ mod info;
 mod life;
 mod limits;
 pub mod listener;
+pub mod pipe;
 pub mod read;
+pub mod read_pipe;
 mod sendfile;
 pub mod stream;
+pub mod tls;
 mod write;
+pub mod write_pipe;

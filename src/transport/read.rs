@@ -1,6 +1,6 @@
 //! The way in: from the socket to the protocol.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::stream::StreamTransport;
+use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
 use crate::ffi::Ref;
 use crate::ffi::buffer::WritableBuffer;
@@ -36,7 +37,9 @@ enum Read<T> {
 /// Reads once and calls the protocol. What is left is for the next turn, so that one busy peer doesn't starve the others.
 pub(super) fn read_once(transport: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     let Some(protocol) = transport.protocol.get(transport.py()) else { return Ok(()) };
-    if transport.buffered.get() {
+    if transport.encrypted.get() {
+        read_ciphertext(transport, &protocol)
+    } else if transport.buffered.get() {
         read_into_buffer(transport, &protocol)
     } else {
         read_data(transport, &protocol)
@@ -60,6 +63,33 @@ fn read_data(transport: Ref<'_, '_, StreamTransport>, protocol: &Bound<'_, PyAny
                 Err(error) => transport
                     .fatal_error(error, "Fatal error: protocol.data_received() call failed."),
             }
+        }
+    }
+}
+
+thread_local! {
+    /// Where ciphertext lands. It is taken away while it is in use, for that runs Python code, which may come back here.
+    static CIPHERTEXT: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+fn read_ciphertext(
+    transport: Ref<'_, '_, StreamTransport>,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let Some(tls) = Ref::<TlsTransport>::cast_exact(protocol) else { return Ok(()) };
+    let mut landing = CIPHERTEXT.take().unwrap_or_else(|| vec![0; READ_SIZE].into_boxed_slice());
+    let read = receive(&transport, &mut landing);
+    let outcome = match read {
+        Ok(Read::Data(count)) => tls.ciphertext_received(&landing[..count]),
+        _ => Ok(()),
+    };
+    CIPHERTEXT.set(Some(landing));
+    match (read, outcome) {
+        (Err(error), _) => transport.fatal_error(os_error(error), READ_ERROR),
+        (Ok(Read::End), _) => ended(transport),
+        (Ok(_), Ok(())) => Ok(()),
+        (Ok(_), Err(error)) => {
+            transport.fatal_error(error, "Fatal error: protocol.buffer_updated() call failed.")
         }
     }
 }
@@ -146,7 +176,7 @@ fn receive(transport: &StreamTransport, room: &mut [u8]) -> io::Result<Read<usiz
 
 fn ended(transport: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     let py = transport.py();
-    transport.log(" received EOF", None)?;
+    transport.log("debug", " received EOF", None)?;
     let Some(protocol) = transport.protocol.get(py) else { return Ok(()) };
     let keep_open =
         protocol.call_method0(intern!(py, "eof_received")).and_then(|keep| keep.is_truthy());

@@ -17,6 +17,7 @@ use super::info::{self, SocketTransport, info_attributes, info_methods};
 use super::life::Transport;
 use super::limits::{self, FlowControl, Limits, flow_control_methods};
 use super::sendfile;
+use super::tls::TlsTransport;
 use super::write::{self, Chunk};
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
@@ -40,6 +41,8 @@ pub struct StreamTransport {
 
     /// Whether the protocol is an `asyncio.BufferedProtocol`.
     pub(super) buffered: Cell<bool>,
+    /// Whether the protocol is a [`TlsTransport`], which is called without Python's help.
+    pub(super) encrypted: Cell<bool>,
     /// Whether an entry of the loop's ready queue stands for this transport.
     queued: Cell<bool>,
     /// Whether the protocol's `connection_made` was called.
@@ -314,9 +317,8 @@ impl StreamTransport {
 
     /// Takes `protocol` for what comes in from now on.
     fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
-        static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        let class = CLASS.import(protocol.py(), "asyncio.protocols", "BufferedProtocol")?;
-        self.buffered.set(protocol.is_instance(class)?);
+        self.buffered.set(is_buffered(protocol)?);
+        self.encrypted.set(Ref::<TlsTransport>::cast_exact(protocol).is_some());
         self.protocol.set(protocol.clone());
         Ok(())
     }
@@ -399,6 +401,12 @@ fn tell_server(
     }
 }
 
+/// Whether `protocol` is an `asyncio.BufferedProtocol`.
+pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    protocol.is_instance(CLASS.import(protocol.py(), "asyncio.protocols", "BufferedProtocol")?)
+}
+
 pub(super) fn none(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     Ok(py.None().into_bound(py))
 }
@@ -409,7 +417,7 @@ fn is_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, P
 
 fn pause_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
     if !this.closing.get() && !this.paused.replace(true) {
-        this.log(" pauses reading", None)?;
+        this.log("debug", " pauses reading", None)?;
     }
     none(this.py())
 }
@@ -428,7 +436,7 @@ fn resume_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'p
             Ok(())
         })?;
     }
-    this.log(" resumes reading", None)?;
+    this.log("debug", " resumes reading", None)?;
     none(py)
 }
 
@@ -488,7 +496,11 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         attribute!(StreamTransport, c"_protocol", get_protocol),
         attribute!(StreamTransport, c"_start_tls_compatible", start_tls_compatible),
         attribute!(StreamTransport, c"_sendfile_compatible", sendfile::compatible),
-        attribute!(StreamTransport, c"_protocol_paused", limits::protocol_paused),
+        attribute!(
+            StreamTransport,
+            c"_protocol_paused",
+            limits::protocol_paused::<StreamTransport>
+        ),
     ];
     attributes.extend(info_attributes!(StreamTransport));
     build::<StreamTransport>(

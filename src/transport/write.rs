@@ -14,6 +14,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::close::Closing;
 use super::stream::{StreamTransport, none};
+use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
 use crate::ffi::{Ref, Slot, Traversal, Visit, call};
@@ -23,7 +24,7 @@ use crate::{method_named1, method0};
 const GATHER_LIMIT: usize = 64 * 1024;
 
 /// After this many writes to a lost connection the log says so, as asyncio does.
-const LOST_WRITES_BEFORE_WARNING: u32 = 5;
+pub(super) const LOST_WRITES_BEFORE_WARNING: u32 = 5;
 
 const WRITE_ERROR: &str = "Fatal write error on socket transport";
 
@@ -59,21 +60,21 @@ impl AsRef<[u8]> for Chunk {
 }
 
 /// The caller's bytes for the length of a call of `write`.
-enum Given<'py> {
+pub(super) enum Given<'py> {
     Bytes(Bound<'py, PyBytes>),
     Lent(ReadableBuffer),
 }
 
 impl<'py> Given<'py> {
     /// The bytes of a bytes-like object. Raises what the buffer protocol raises, and may run Python code.
-    fn of(data: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(super) fn of(data: &Bound<'py, PyAny>) -> PyResult<Self> {
         match data.cast_exact::<PyBytes>() {
             Ok(bytes) => Ok(Given::Bytes(bytes.clone())),
             Err(_) => ReadableBuffer::of(data).map(Given::Lent),
         }
     }
 
-    fn as_slice(&self) -> &[u8] {
+    pub(super) fn as_slice(&self) -> &[u8] {
         match self {
             Given::Bytes(bytes) => bytes.as_bytes(),
             Given::Lent(buffer) => buffer.as_slice(),
@@ -81,7 +82,7 @@ impl<'py> Given<'py> {
     }
 
     /// The bytes to keep. What was lent is given back later, for that may run Python code.
-    fn to_chunk(&self) -> Chunk {
+    pub(super) fn to_chunk(&self) -> Chunk {
         match self {
             Given::Bytes(bytes) => {
                 let (start, length) = (bytes.as_bytes().as_ptr(), bytes.as_bytes().len());
@@ -125,26 +126,49 @@ fn write<'py>(
         // asyncio's socket refuses it, which ends the connection.
         Err(error) => return this.fatal_error(error, WRITE_ERROR).and_then(|()| none(py)),
     };
-    let Some(fd) = this.fd() else { return none(py) };
-    let mut sent = 0;
-    if is_sent_at_once(this)? {
-        match send(fd, given.as_slice()) {
-            Ok(Sent::All) => return none(py),
-            Ok(Sent::Part(count)) => sent = count,
-            Err(error) => {
-                return this.fatal_error(os_error(error), WRITE_ERROR).and_then(|()| none(py));
-            }
-        }
-        this.full.set(true);
+    if let Some(sent) = send_at_once(this, given.as_slice())? {
+        keep(this, given.to_chunk(), sent)?;
     }
+    none(py)
+}
+
+/// Sends `bytes`, now or as soon as the socket takes them: what a layer above writes.
+pub(super) fn write_owned(this: Ref<'_, '_, StreamTransport>, bytes: Vec<u8>) -> PyResult<()> {
+    if this.lost.get() > 0 {
+        return warn_lost(this).map(drop);
+    }
+    match send_at_once(this, &bytes)? {
+        Some(sent) => keep(this, Chunk::Copy(bytes), sent),
+        None => Ok(()),
+    }
+}
+
+/// Sends what the socket takes of a write, if it may leave at once, and returns how much that is; `None` when there is nothing
+/// more to do for it.
+fn send_at_once(this: Ref<'_, '_, StreamTransport>, bytes: &[u8]) -> PyResult<Option<usize>> {
+    let Some(fd) = this.fd() else { return Ok(None) };
+    if !is_sent_at_once(this)? {
+        return Ok(Some(0));
+    }
+    match send(fd, bytes) {
+        Ok(Sent::All) => Ok(None),
+        Ok(Sent::Part(count)) => {
+            this.full.set(true);
+            Ok(Some(count))
+        }
+        Err(error) => this.fatal_error(os_error(error), WRITE_ERROR).map(|()| None),
+    }
+}
+
+/// Keeps a chunk, of which `sent` bytes are gone, for later.
+fn keep(this: Ref<'_, '_, StreamTransport>, chunk: Chunk, sent: usize) -> PyResult<()> {
     // No Python code runs between the sending and this, so nothing can be written in between.
     let begins = this.outgoing.borrow().is_empty();
-    this.outgoing.borrow_mut().push_from(given.to_chunk(), sent);
+    this.outgoing.borrow_mut().push_from(chunk, sent);
     if begins {
         remember_context(this)?;
     }
-    gathered(this)?;
-    none(py)
+    gathered(this)
 }
 
 fn writelines<'py>(
@@ -254,11 +278,8 @@ fn gathered(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     if this.outgoing.borrow().len() >= GATHER_LIMIT {
         send_gathered(this)?;
     }
-    if this.wants_write() && !this.flush_queued.replace(true) {
-        this.with_loop(|event_loop| {
-            event_loop.flush_later(this.to_owned());
-            Ok(())
-        })?;
+    if this.wants_write() {
+        this.flush_later()?;
     }
     this.pause_protocol_if_full()
 }
@@ -341,11 +362,45 @@ pub(super) fn send_and_settle(this: Ref<'_, '_, StreamTransport>) -> PyResult<()
 }
 
 impl Ref<'_, '_, StreamTransport> {
+    /// Whether a write of now would wait for the end of the turn: what [`is_sent_at_once`] finds, without beginning.
+    pub(super) fn gathers(self) -> PyResult<bool> {
+        let turn = self.with_loop(|event_loop| Ok(event_loop.turn()))?;
+        Ok(turn.is_some_and(|turn| {
+            self.write_turn.get() == turn || !self.outgoing.borrow().is_empty()
+        }))
+    }
+
+    /// Has [`flush`](Self::flush) called at the turn's end.
+    pub(super) fn flush_later(self) -> PyResult<()> {
+        if self.flush_queued.replace(true) {
+            return Ok(());
+        }
+        self.with_loop(|event_loop| {
+            event_loop.flush_later(self.to_owned());
+            Ok(())
+        })
+    }
+
+    /// Has the encryption above write what it gathered.
+    fn flush_encryption(self) -> PyResult<()> {
+        let py = self.py();
+        let (Some(protocol), Some(context)) = (self.protocol.get(py), self.context.get(py)) else {
+            return Ok(());
+        };
+        match Ref::<TlsTransport>::cast_exact(&protocol) {
+            Some(tls) => call::in_context(&context, || tls.write_backlog()),
+            None => Ok(()),
+        }
+    }
+
     /// Sends what was gathered during the turn that ends.
     ///
     /// Raises as [`on_ready`](Self::on_ready) does.
     pub fn flush(self) -> PyResult<()> {
         self.flush_queued.set(false);
+        if self.encrypted.get() {
+            self.flush_encryption()?;
+        }
         if !self.wants_write() {
             return Ok(());
         }

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 from collections.abc import Iterator
-from typing import Any
 
 import ferrio
 import pytest
@@ -87,22 +86,6 @@ def test_a_server_and_its_transports_are_of_asyncio_s_types(loop: ferrio.Loop) -
         assert len(accepted) == 1
 
     loop.run_until_complete(main())
-
-
-NOT_YET = [
-    "connect_read_pipe",
-    "connect_write_pipe",
-    "subprocess_exec",
-    "subprocess_shell",
-]
-
-
-@pytest.mark.parametrize("name", NOT_YET)
-def test_what_is_not_there_yet_is_said_when_it_is_awaited(loop: ferrio.Loop, name: str) -> None:
-    method: Any = getattr(loop, name)
-    assert inspect.iscoroutinefunction(method)
-    with pytest.raises(NotImplementedError, match=f"^{name}$"):
-        loop.run_until_complete(method())
 
 
 def public(kind: type) -> set[str]:

@@ -1,0 +1,196 @@
+"""Flow control through both layers."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from .support import PATIENCE, TLS12, TLS13, Diary, listening, receive_all, run
+
+
+def test_peer_that_does_not_read(make_loop, certificates):
+    """The protocol is paused, memory is bounded, and it goes on when the peer reads."""
+    may_read = threading.Event()
+    chunk = b"x" * 65536
+
+    def serve(connection):
+        with certificates.server().wrap_socket(connection, server_side=True) as tls:
+            may_read.wait(PATIENCE)
+            counts.append(len(receive_all(tls)))
+            with contextlib.suppress(OSError):
+                tls.unwrap()
+
+    counts = []
+
+    async def main(loop, address):
+        transport, diary = await loop.create_connection(
+            Diary, *address, ssl=certificates.client(), server_hostname="localhost"
+        )
+        written = 0
+        while "pause_writing" not in diary.lines:
+            transport.write(chunk)
+            written += len(chunk)
+            await asyncio.sleep(0)
+            assert written < 64 << 20
+        assert transport.get_write_buffer_size() >= transport.get_write_buffer_limits()[1]
+        may_read.set()
+        while "resume_writing" not in diary.lines:
+            await asyncio.sleep(0.001)
+        transport.close()
+        await diary.lost
+        return written
+
+    with listening(serve) as address:
+        loop = make_loop()
+        written = run(loop, main(loop, address))
+    assert counts == [written]
+
+
+def test_pause_reading(make_loop, certificates):
+    """Nothing comes while reading is paused, all of it after; the peer is held back meanwhile."""
+    size = 32 << 20
+    sent = []
+
+    def serve(connection):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        with certificates.server().wrap_socket(connection, server_side=True) as tls:
+            for _ in range(size >> 20):
+                tls.sendall(bytes(1 << 20))
+                sent.append(1)
+            with contextlib.suppress(OSError):
+                tls.unwrap()
+
+    async def main(loop, address):
+        transport, diary = await loop.create_connection(
+            Diary, *address, ssl=certificates.client(), server_hostname="localhost"
+        )
+        transport.pause_reading()
+        assert not transport.is_reading()
+        before = len(diary.received)
+        # Until the peer has stopped for a while.
+        stands = -1
+        while stands != len(sent):
+            stands = len(sent)
+            await asyncio.sleep(0.1)
+        assert len(diary.received) == before
+        assert transport.get_read_buffer_size() < 1 << 20
+        assert len(sent) < size >> 20
+        transport.resume_reading()
+        assert transport.is_reading()
+        await diary.receive(size)
+        await diary.lost
+
+    with listening(serve) as address:
+        loop = make_loop()
+        run(loop, main(loop, address))
+
+
+@pytest.mark.parametrize("direction", ["write", "read"])
+def test_limits(make_loop, certificates, direction):
+    def serve(connection):
+        with certificates.server().wrap_socket(connection, server_side=True) as tls:
+            receive_all(tls)
+            with contextlib.suppress(OSError):
+                tls.unwrap()
+
+    async def main(loop, address):
+        transport, diary = await loop.create_connection(
+            Diary, *address, ssl=certificates.client(), server_hostname="localhost"
+        )
+        get = getattr(transport, f"get_{direction}_buffer_limits")
+        put = getattr(transport, f"set_{direction}_buffer_limits")
+        seen = [get()]
+        for arguments in [{"high": 1000}, {"low": 100}, {"high": 5, "low": 5}, {}]:
+            put(**arguments)
+            seen.append(get())
+        for arguments in [{"high": 1, "low": 2}, {"high": -1}]:
+            with pytest.raises(ValueError, match="must be >= low") as caught:
+                put(**arguments)
+            seen.append(str(caught.value))
+        transport.close()
+        await diary.lost
+        return seen
+
+    with listening(serve) as address:
+        loop = make_loop()
+        seen = run(loop, main(loop, address))
+    high = 512 * 1024 if direction == "write" else 256 * 1024
+    assert seen == [
+        (high // 4, high),
+        (250, 1000),
+        (100, 400),
+        (5, 5),
+        (high // 4, high),
+        "high (1) must be >= low (2) must be >= 0",
+        "high (-1) must be >= low (-1) must be >= 0",
+    ]
+
+
+def test_pause_writing_that_fails(make_loop, certificates):
+    """It is reported, and the connection lives on."""
+
+    class Failing(Diary):
+        def pause_writing(self):
+            raise ValueError("why")
+
+    def serve(connection):
+        with certificates.server().wrap_socket(connection, server_side=True) as tls:
+            receive_all(tls)
+            with contextlib.suppress(OSError):
+                tls.unwrap()
+
+    async def main(loop, address):
+        reports = []
+        loop.set_exception_handler(lambda loop, context: reports.append(context))
+        transport, diary = await loop.create_connection(
+            Failing, *address, ssl=certificates.client(), server_hostname="localhost"
+        )
+        transport.set_write_buffer_limits(0)
+        transport.write(b"x")
+        transport.close()
+        await diary.lost
+        return [(report["message"], str(report["exception"])) for report in reports]
+
+    with listening(serve) as address:
+        loop = make_loop()
+        reports = run(loop, main(loop, address))
+    assert reports[0] == ("protocol.pause_writing() failed", "why")
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
+def test_get_buffer_smaller_than_a_record(make_loop, certificates, version):
+    """What doesn't fit comes in a later turn."""
+    message = bytes(range(256)) * 400
+
+    class Small(asyncio.BufferedProtocol):
+        def __init__(self):
+            self.buffer, self.received = bytearray(700), bytearray()
+            self.lost = asyncio.get_running_loop().create_future()
+
+        def get_buffer(self, sizehint):
+            return memoryview(self.buffer)
+
+        def buffer_updated(self, count):
+            self.received += self.buffer[:count]
+
+        def connection_lost(self, error):
+            self.lost.set_result(error)
+
+    def serve(connection):
+        with certificates.server(**version).wrap_socket(connection, server_side=True) as tls:
+            tls.sendall(message)
+            with contextlib.suppress(OSError):
+                tls.unwrap()
+
+    async def main(loop, address):
+        _, protocol = await loop.create_connection(
+            Small, *address, ssl=certificates.client(), server_hostname="localhost"
+        )
+        assert await protocol.lost is None
+        return bytes(protocol.received)
+
+    with listening(serve) as address:
+        loop = make_loop()
+        assert run(loop, main(loop, address)) == message
