@@ -115,12 +115,12 @@ impl Endpoint {
         let py = name.py();
         if let Some(extra) = self.extra.get(py)
             && let Ok(extra) = extra.cast_into::<PyDict>()
-            && let Some(value) = extra.get_item(name)?
+            && let Some(value) = lookup(&extra, name)?
         {
             return Ok(Some(value));
         }
         let Ok(text) = name.cast::<PyString>() else {
-            name.hash()?; // asyncio looks it up in a dictionary.
+            lookup(&PyDict::new(py), name)?; // asyncio looks it up in a dictionary.
             return Ok(None);
         };
         let address = |address: Option<Address>| match address {
@@ -171,4 +171,13 @@ impl Endpoint {
         }
         Ok(true)
     }
+}
+
+/// `dict[name]`, if it is there. Raises `TypeError` in the words of `dict.get`, which differ from version to version.
+fn lookup<'py>(
+    dict: &Bound<'py, PyDict>,
+    name: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let found = dict.call_method1(intern!(dict.py(), "get"), (name, dict))?;
+    Ok(if found.is(dict) { None } else { Some(found) })
 }

@@ -417,9 +417,9 @@ def test_end_with_unsent_datagrams(end: str) -> None:
 def test_unconnected_unix_socket_waits_for_room(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         transport, _ = await endpoint(
-            world, family=socket.AF_UNIX, local_addr=str(tmp_path / f"{id(world)}")
+            world, family=socket.AF_UNIX, local_addr=str(tmp_path / type(world.loop).__name__)
         )
-        peer = plain(world, str(tmp_path / f"peer{id(world)}"))
+        peer = plain(world, str(tmp_path / f"peer{type(world.loop).__name__}"))
         peer.setblocking(False)
         # The queue is full of another's datagrams: nobody tells ours when there is room again.
         other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -442,7 +442,7 @@ def test_unconnected_unix_socket_waits_for_room(tmp_path: Path) -> None:
 
 def test_unix_sockets(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
-        path = str(tmp_path / f"{id(world)}")
+        path = str(tmp_path / type(world.loop).__name__)
         received: list[Any] = []
         keep = {"datagram_received": lambda self, data, addr: received.append(addr)}
         transport, _ = await endpoint(world, keep, family=socket.AF_UNIX, local_addr=path)
