@@ -25,9 +25,11 @@ pub mod buffer;
 pub mod call;
 pub mod class;
 pub mod error;
+mod life;
 pub mod method;
 pub mod reference;
 pub mod slot;
+mod trashcan;
 
 pub use args::{Args, Rest, Signature};
 pub use class::{Class, ClassCell, Definition, Extends, build};
