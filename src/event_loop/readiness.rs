@@ -12,7 +12,7 @@
 use std::cell::Cell;
 use std::os::fd::{BorrowedFd, RawFd};
 
-use ferrio_reactor::{Readiness, Trigger};
+use ferrio_reactor::Readiness;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
@@ -183,7 +183,7 @@ impl Loop {
         let mut known = KnownSocket::new(socket, fd)?;
         known.ready(direction).set(false);
         *known.waiter(direction) = Some(waiter);
-        this.watch(py, fd, Source::Socket(known), Trigger::Edge)
+        this.watch(py, fd, Source::Socket(known))
     }
 
     /// Forgets who waits for the known socket `fd` in `direction`, and returns it.

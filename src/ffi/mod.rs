@@ -24,6 +24,8 @@ pub mod args;
 pub mod buffer;
 pub mod call;
 pub mod class;
+#[cfg(ends_threads)]
+mod daemon;
 pub mod error;
 mod life;
 pub mod method;

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::os::fd::{OwnedFd, RawFd};
 
-use ferrio_reactor::{Readiness, Trigger, WriteQueue};
+use ferrio_reactor::{Readiness, WriteQueue};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -273,7 +273,7 @@ impl StreamTransport {
         let context = call::copy_context(py)?;
         this.with_loop(|event_loop| {
             let handle = Handle::create1(event_loop, made, this.to_any(), context)?;
-            event_loop.watch(py, fd, Source::Stream(this.to_owned()), Trigger::Edge)?;
+            event_loop.watch(py, fd, Source::Stream(this.to_owned()))?;
             event_loop.push(Ready::Handle(handle));
             this.enqueue(event_loop);
             Ok(())

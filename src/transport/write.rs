@@ -393,6 +393,16 @@ impl Ref<'_, '_, StreamTransport> {
         }
     }
 
+    /// Sends what was gathered until now, without a call of the protocol.
+    ///
+    /// Raises what isn't an `Exception` from what the encryption calls.
+    pub fn send_early(self) -> PyResult<()> {
+        if self.encrypted.get() {
+            self.flush_encryption()?;
+        }
+        send_gathered(self)
+    }
+
     /// Sends what was gathered during the turn that ends.
     ///
     /// Raises as [`on_ready`](Self::on_ready) does.
