@@ -13,6 +13,7 @@ use super::readers::os_error;
 use super::ready::Ready;
 use super::{Loop, is_exit, none};
 use crate::ffi::Ref;
+use crate::ffi::error::both;
 use crate::task;
 
 /// Runs turns until the loop is told to stop: the native part of `run_forever()`.
@@ -31,7 +32,7 @@ fn run_turns<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
             break turn;
         }
     };
-    outcome.and(task::current::clear(this))?;
+    both(this.py(), outcome, task::current::clear(this))?;
     none(this)
 }
 
@@ -57,7 +58,7 @@ impl Loop {
         let outcome = self.run_batch(this);
         // Also when the turn ends early: what was written is sent, as asyncio would have sent it.
         let flushed = self.flush(this);
-        outcome.and(flushed)
+        both(py, outcome, flushed)
     }
 
     /// Runs what is ready now; what becomes ready meanwhile is for the next turn.
@@ -198,7 +199,7 @@ impl Loop {
             let stream = stream.get(this.py());
             let flushed =
                 stream.flush().or_else(|error| Self::failed(this, error, stream.as_any()));
-            outcome = outcome.and(flushed);
+            outcome = both(this.py(), outcome, flushed);
         }
         outcome
     }

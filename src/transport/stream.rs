@@ -51,8 +51,8 @@ pub struct StreamTransport {
     pub(super) readable: Cell<bool>,
     /// Whether the peer has sent its last byte: reading goes on until the end is seen.
     pub(super) hung_up: Cell<bool>,
-    /// Whether a read that left room took all there was. Not so for Unix sockets: there a read stops where file
-    /// descriptors were sent along.
+    /// Whether a read that left room took all there was. Not so for Unix sockets, where a read stops where file
+    /// descriptors were sent along, and not once urgent data has come, where it stops as well.
     pub(super) short_read_drains: Cell<bool>,
     /// Whether the end of the stream was read.
     pub(super) ended: Cell<bool>,
@@ -293,6 +293,9 @@ impl StreamTransport {
         }
         if readiness.read_closed || readiness.error {
             self.hung_up.set(true);
+        }
+        if readiness.urgent {
+            self.short_read_drains.set(false);
         }
         if readiness.wakes_writer() {
             self.full.set(false);

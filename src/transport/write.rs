@@ -17,6 +17,7 @@ use super::stream::{StreamTransport, none};
 use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
+use crate::ffi::error::both;
 use crate::ffi::{Ref, Slot, Traversal, Visit, call};
 use crate::{method_named1, method0};
 
@@ -358,7 +359,7 @@ pub(super) fn send_and_settle(this: Ref<'_, '_, StreamTransport>) -> PyResult<()
         Some(fd) if this.eof_written.get() => shut_down(fd),
         _ => Ok(()),
     };
-    resumed.and(settled)
+    both(this.py(), resumed, settled)
 }
 
 impl Ref<'_, '_, StreamTransport> {
@@ -408,9 +409,12 @@ impl Ref<'_, '_, StreamTransport> {
     /// Raises as [`on_ready`](Self::on_ready) does.
     pub fn flush(self) -> PyResult<()> {
         self.flush_queued.set(false);
-        if self.encrypted.get() {
-            self.flush_encryption()?;
-        }
+        // An interrupt on the way out of the encryption finds its ciphertext here, where nothing else sends it.
+        let encrypted = if self.encrypted.get() { self.flush_encryption() } else { Ok(()) };
+        both(self.py(), encrypted, self.flush_gathered())
+    }
+
+    fn flush_gathered(self) -> PyResult<()> {
         if !self.wants_write() {
             return Ok(());
         }
