@@ -16,6 +16,8 @@ mod _ferrio {
     use crate::{event_loop, stdlib, task, transport};
 
     #[pymodule_export]
+    use crate::task::coroutine::track_origins;
+    #[pymodule_export]
     use crate::task::registered_tasks;
 
     #[pymodule_init]

@@ -35,9 +35,10 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
 
     if TYPE_CHECKING:
         # What is used of asyncio.BaseEventLoop beyond its documented face.
+        _coroutine_origin_tracking_enabled: bool
+
         def _check_closed(self) -> None: ...
         def _check_running(self) -> None: ...
-        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
         def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
         def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
         async def _ensure_resolved(
@@ -97,6 +98,12 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
         self._close()
         self._close_children()
         self._close_signals()
+
+    def _set_coroutine_origin_tracking(self, enabled: bool) -> None:
+        tracked = self._coroutine_origin_tracking_enabled
+        super()._set_coroutine_origin_tracking(enabled)  # type: ignore[misc]
+        if bool(enabled) != bool(tracked):
+            _ferrio.track_origins(enabled)
 
     def _create_task_by_factory(self, *args: Any, **kwargs: Any) -> Any:
         """Call the task factory as this interpreter's asyncio does."""

@@ -8,7 +8,8 @@
 //! - [`Class`] and [`build`]: define a type, from methods written as safe Rust functions;
 //! - [`Slot`]: an owned Python reference that may be empty, in a field;
 //! - [`Owned`] and [`Ref`]: a strong and a borrowed reference to an instance whose class is known;
-//! - [`Args`]: the arguments of a call, without making a tuple or a dictionary.
+//! - [`Args`]: the arguments of a call, without making a tuple or a dictionary;
+//! - [`frame::Place`]: what names a Rust function in tracebacks.
 //!
 //! # The invariants that every `unsafe` block here relies on
 //!
@@ -25,6 +26,7 @@ pub mod buffer;
 pub mod call;
 pub mod class;
 pub mod error;
+pub mod frame;
 pub mod method;
 pub mod reference;
 pub mod slot;
