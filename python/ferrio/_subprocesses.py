@@ -14,6 +14,7 @@ from asyncio import base_subprocess, unix_events
 from typing import Any
 
 from . import _ferrio
+from ._state import State
 
 _logger = logging.getLogger("asyncio")
 _SelectorEventLoop: Any = unix_events._UnixSelectorEventLoop
@@ -33,7 +34,9 @@ else:
         return False
 
 
-class Subprocesses(_ferrio.Loop):
+class Subprocesses(State):
+    __slots__ = ()
+
     """The native loop with what `subprocess_exec` and `subprocess_shell` need."""
 
     # The children that the poller watches, by their pidfds.
