@@ -21,9 +21,9 @@ _LARGEST_BLOCK = sys.maxsize // 2 + 1
 
 
 class Sendfile(State):
-    __slots__ = ()
-
     """The native loop with its half of `sendfile` and `sock_sendfile`."""
+
+    __slots__ = ()
 
     async def _sock_sendfile_native(
         self, sock: socket.socket, file: Any, offset: int, count: int | None

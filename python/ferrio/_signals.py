@@ -27,9 +27,9 @@ def _noop(signum: int, frame: FrameType | None) -> None:
 
 
 class Signals(State):
-    __slots__ = ()
-
     """The native loop with `add_signal_handler` and `remove_signal_handler`."""
+
+    __slots__ = ()
 
     # The sockets between Python's signal handler and the loop, made with the first handler.
     _signal_sockets: tuple[socket.socket, socket.socket] | None

@@ -35,9 +35,9 @@ else:
 
 
 class Subprocesses(State):
-    __slots__ = ()
-
     """The native loop with what `subprocess_exec` and `subprocess_shell` need."""
+
+    __slots__ = ()
 
     # The children that the poller watches, by their pidfds.
     _children: dict[int, base_subprocess.BaseSubprocessTransport]

@@ -10,9 +10,9 @@ _logger = logging.getLogger("asyncio")
 
 
 class UnixSockets:
-    __slots__ = ()
-
     """`create_unix_connection` and `create_unix_server`, as this interpreter's asyncio has them."""
+
+    __slots__ = ()
 
     create_unix_connection = asyncio.SelectorEventLoop.create_unix_connection
     create_unix_server = asyncio.SelectorEventLoop.create_unix_server
