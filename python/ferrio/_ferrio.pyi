@@ -22,6 +22,7 @@ __all__ = [
     "WritePipeTransport",
     "__version__",
     "registered_tasks",
+    "track_origins",
 ]
 
 __version__: str
@@ -41,6 +42,7 @@ class Future(asyncio.Future[_T]): ...
 class Task(Future[_T_co], asyncio.Task[_T_co]): ...  # type: ignore[misc, type-var]
 
 def registered_tasks() -> list[Task[Any]]: ...
+def track_origins(enabled: bool) -> None: ...
 
 @disjoint_base
 class Loop:

@@ -36,9 +36,10 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
 
     if TYPE_CHECKING:
         # What is used of asyncio.BaseEventLoop beyond its documented face.
+        _coroutine_origin_tracking_enabled: bool
+
         def _check_closed(self) -> None: ...
         def _check_running(self) -> None: ...
-        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
         def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
         def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
         async def _ensure_resolved(
@@ -55,6 +56,7 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
     def __init__(self) -> None:
         # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
+        self._old_agen_hooks = None
         UnixSockets.__init__(self)
         Signals.__init__(self)
         Subprocesses.__init__(self)
@@ -101,6 +103,12 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
         self._close()
         self._close_children()
         self._close_signals()
+
+    def _set_coroutine_origin_tracking(self, enabled: bool) -> None:
+        tracked = self._coroutine_origin_tracking_enabled
+        super()._set_coroutine_origin_tracking(enabled)  # type: ignore[misc]
+        if bool(enabled) != bool(tracked):
+            _ferrio.track_origins(enabled)
 
     def _create_task_by_factory(self, *args: Any, **kwargs: Any) -> Any:
         """Call the task factory as this interpreter's asyncio does."""

@@ -19,7 +19,7 @@ from contextvars import Context, copy_context
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from . import _ferrio
+from ._state import State
 
 if TYPE_CHECKING:
     from ._ferrio import _Ts
@@ -47,17 +47,21 @@ def _noop(signum: int, frame: FrameType | None) -> None:
     """Make Python write the signal's number to the wake-up descriptor; the loop calls the handler."""
 
 
-class Signals(_ferrio.Loop):
+class Signals(State):
     """The native loop with `add_signal_handler` and `remove_signal_handler`, and what it does for signals in a run."""
+
+    __slots__ = ()
 
     # The pipe's ends between Python's signal handler and the loop, opened when a run or a handler first needs it. A
     # pipe, for it holds 65,536 signals; a pair of sockets holds some 200.
-    _signal_pipe: tuple[int, int] | None = None
+    _signal_pipe: tuple[int, int] | None
     # Whether this run of the loop wants to be woken.
-    _wakes_for_signals = False
+    _wakes_for_signals: bool
     _signal_handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...], Context]]
 
     def __init__(self) -> None:
+        self._signal_pipe = None
+        self._wakes_for_signals = False
         self._signal_handlers = {}
 
     def _begin_wakeups(self) -> None:

@@ -15,8 +15,9 @@ use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyType};
 
 use super::Loop;
 use super::readers::{Direction, os_error};
-use super::socket_call::SocketCall;
+use super::socket_call::{self, SocketCall};
 use crate::ffi::buffer::{ReadableBuffer, WritableBuffer};
+use crate::ffi::frame::Place;
 use crate::ffi::{Args, Ref, Signature, error};
 use crate::method;
 use crate::transport::read::{LANDING, READ_SIZE};
@@ -37,17 +38,23 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The name of the loop's method.
-    pub fn name(self) -> &'static str {
+    /// The loop's method.
+    pub fn place(self) -> &'static Place {
+        macro_rules! method {
+            ($name:literal) => {{
+                static PLACE: Place = Place::new(concat!("Loop.", $name), file!(), line!());
+                &PLACE
+            }};
+        }
         match self {
-            Operation::Recv => "sock_recv",
-            Operation::RecvInto => "sock_recv_into",
-            Operation::RecvFrom => "sock_recvfrom",
-            Operation::RecvFromInto => "sock_recvfrom_into",
-            Operation::SendAll => "sock_sendall",
-            Operation::SendTo => "sock_sendto",
-            Operation::Accept => "sock_accept",
-            Operation::Writable => "_sock_writable",
+            Operation::Recv => method!("sock_recv"),
+            Operation::RecvInto => method!("sock_recv_into"),
+            Operation::RecvFrom => method!("sock_recvfrom"),
+            Operation::RecvFromInto => method!("sock_recvfrom_into"),
+            Operation::SendAll => method!("sock_sendall"),
+            Operation::SendTo => method!("sock_sendto"),
+            Operation::Accept => method!("sock_accept"),
+            Operation::Writable => method!("_sock_writable"),
         }
     }
 
@@ -118,8 +125,8 @@ pub fn attempt<'py>(
     fd: Option<RawFd>,
 ) -> PyResult<Attempt<'py>> {
     let py = call.py();
-    let first = call.first.get_or_none(py);
-    match (call.operation(), fd) {
+    let first = call.body.first.get_or_none(py);
+    match (call.body.operation.get(), fd) {
         (Operation::Recv, Some(fd)) => match error::ok(first.extract::<usize>(), py) {
             Some(size) if size <= READ_SIZE => recv(event_loop, socket, fd, size),
             _ => method1(socket, intern!(py, "recv"), &first),
@@ -132,7 +139,7 @@ pub fn attempt<'py>(
         (Operation::SendAll, Some(fd)) => sendall(call, fd, &first),
         (Operation::SendAll, None) => sendall_by_method(call, socket, &first),
         (Operation::SendTo, _) => {
-            let address = call.second.get_or_none(py);
+            let address = call.body.second.get_or_none(py);
             unless_blocked(py, socket.call_method1(intern!(py, "sendto"), (first, address)))
         }
         (Operation::Accept, _) => {
@@ -242,11 +249,11 @@ fn recvfrom_into<'py>(
     buffer: &Bound<'py, PyAny>,
 ) -> PyResult<Attempt<'py>> {
     let py = call.py();
-    let size = match call.second.get(py) {
+    let size = match call.body.second.get(py) {
         Some(size) if size.is_truthy()? => size,
         _ => {
             let size = buffer.len()?.into_pyobject(py)?.into_any();
-            call.second.set(size.clone());
+            call.body.second.set(size.clone());
             size
         }
     };
@@ -270,7 +277,7 @@ fn sendall<'py>(
             }
         };
         loop {
-            let rest = &bytes[call.sent.get()..];
+            let rest = &bytes[call.body.sent.get()..];
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: the pointer and the length are those of a slice that is borrowed for the call.
             let send = || unsafe { libc::send(fd, rest.as_ptr().cast(), rest.len(), flags) };
@@ -278,7 +285,7 @@ fn sendall<'py>(
                 Some(count) if count == rest.len() => {
                     return Ok(Attempt::Done(py.None().into_bound(py)));
                 }
-                Some(count) => call.sent.set(call.sent.get() + count),
+                Some(count) => call.body.sent.set(call.body.sent.get() + count),
                 None => break,
             }
         }
@@ -290,7 +297,7 @@ fn sendall<'py>(
 /// Keeps the buffer of `data` exported while the call waits, so that nobody changes its size.
 fn keep_buffer<'py>(call: Ref<'_, 'py, SocketCall>, data: &Bound<'py, PyAny>) -> PyResult<()> {
     if !data.is_exact_instance_of::<PyBytes>() && !data.is_exact_instance_of::<PyMemoryView>() {
-        call.first.set(PyMemoryView::from(data)?.into_any());
+        call.body.first.set(PyMemoryView::from(data)?.into_any());
     }
     Ok(())
 }
@@ -301,7 +308,7 @@ fn sendall_by_method<'py>(
     data: &Bound<'py, PyAny>,
 ) -> PyResult<Attempt<'py>> {
     let py = call.py();
-    let start = call.sent.get();
+    let start = call.body.sent.get();
     let rest = if start == 0 {
         data.clone()
     } else {
@@ -311,8 +318,8 @@ fn sendall_by_method<'py>(
         Attempt::Done(sent) => sent.extract::<usize>()?,
         Attempt::NotReady => 0,
     };
-    call.sent.set(start + sent);
-    if call.sent.get() == data.len()? {
+    call.body.sent.set(start + sent);
+    if call.body.sent.get() == data.len()? {
         return Ok(Attempt::Done(py.None().into_bound(py)));
     }
     keep_buffer(call, data)?;
@@ -336,11 +343,12 @@ fn call<'py, const N: usize>(
     parameters: [&'static str; N],
     required: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let signature = Signature { name: operation.name(), parameters, positional: N, required };
+    let signature =
+        Signature { name: operation.place().name(), parameters, positional: N, required };
     let given = args.parse(&signature)?.map(|arg| arg.map(|arg| arg.to_owned()));
     let mut given = given.into_iter().flatten();
     let socket = given.next().unwrap_or_else(|| this.py().None().into_bound(this.py()));
-    SocketCall::create(this, operation, socket, [given.next(), given.next()])
+    socket_call::create(this, operation, socket, [given.next(), given.next()])
 }
 
 fn sock_recv<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -396,49 +404,60 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"sock_recv",
             sock_recv,
-            c"sock_recv(sock, n)\n\nReceive at most n bytes; b'' is the end."
+            c"sock_recv($self, sock, n)\n--\n\nReceive at most n bytes; b'' is the end."
         ),
         method!(
             Loop,
             c"sock_recv_into",
             sock_recv_into,
-            c"sock_recv_into(sock, buf)\n\nReceive into a writable buffer; return how many bytes."
+            c"sock_recv_into($self, sock, buf)\n--\n\nReceive into a writable buffer; return how many bytes."
         ),
         method!(
             Loop,
             c"sock_recvfrom",
             sock_recvfrom,
-            c"sock_recvfrom(sock, bufsize)\n\nReceive a datagram; return it and its sender's address."
+            c"sock_recvfrom($self, sock, bufsize)\n--\n\nReceive a datagram; return it and its sender's address."
         ),
         method!(
             Loop,
             c"sock_recvfrom_into",
             sock_recvfrom_into,
-            c"sock_recvfrom_into(sock, buf, nbytes=0)\n\nReceive a datagram into a writable buffer; return how many bytes and its sender's address."
+            c"sock_recvfrom_into($self, sock, buf, nbytes=0)\n--\n\nReceive a datagram into a writable buffer; return how many bytes and its sender's address."
         ),
         method!(
             Loop,
             c"sock_sendall",
             sock_sendall,
-            c"sock_sendall(sock, data)\n\nSend all of the bytes. After an error nobody knows how many were sent."
+            c"sock_sendall($self, sock, data)\n--\n\nSend all of the bytes. After an error nobody knows how many were sent."
         ),
         method!(
             Loop,
             c"sock_sendto",
             sock_sendto,
-            c"sock_sendto(sock, data, address)\n\nSend a datagram; return how many bytes."
+            c"sock_sendto($self, sock, data, address)\n--\n\nSend a datagram; return how many bytes."
         ),
         method!(
             Loop,
             c"sock_accept",
             sock_accept,
-            c"sock_accept(sock)\n\nAccept a connection; return its non-blocking socket and the peer's address."
+            c"sock_accept($self, sock)\n--\n\nAccept a connection; return its non-blocking socket and the peer's address."
         ),
         method!(
             Loop,
             c"_sock_writable",
             sock_writable,
-            c"_sock_writable(sock)\n\nWait until the socket takes more, after it took nothing."
+            c"_sock_writable($self, sock)\n--\n\nWait until the socket takes more, after it took nothing."
         ),
     ]
 }
+
+/// The methods that return coroutines.
+pub const COROUTINES: [&str; 7] = [
+    "sock_recv",
+    "sock_recv_into",
+    "sock_recvfrom",
+    "sock_recvfrom_into",
+    "sock_sendall",
+    "sock_sendto",
+    "sock_accept",
+];

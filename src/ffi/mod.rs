@@ -8,7 +8,9 @@
 //! - [`Class`] and [`build`]: define a type, from methods written as safe Rust functions;
 //! - [`Slot`]: an owned Python reference that may be empty, in a field;
 //! - [`Owned`] and [`Ref`]: a strong and a borrowed reference to an instance whose class is known;
-//! - [`Args`]: the arguments of a call, without making a tuple or a dictionary.
+//! - [`Args`]: the arguments of a call, without making a tuple or a dictionary;
+//! - [`function`]: functions of the module, and such as return coroutines;
+//! - [`frame::Place`]: what names a Rust function in tracebacks.
 //!
 //! # The invariants that every `unsafe` block here relies on
 //!
@@ -27,6 +29,8 @@ pub mod class;
 #[cfg(ends_threads)]
 mod daemon;
 pub mod error;
+pub mod frame;
+pub mod function;
 mod life;
 pub mod method;
 pub mod reference;

@@ -6,6 +6,7 @@
 //! - `future.rs`, `callbacks.rs`: the state machine that both are, and who waits for its end;
 //! - `future_type.rs`, `task.rs`, `task_type.rs`: the classes that Python sees;
 //! - `awaitable.rs`: what `await` asks a future for;
+//! - `coroutine.rs`: coroutines written in Rust;
 //! - `step.rs`: one turn of a task; `schedule.rs`: how it comes to its turn;
 //! - `current.rs`, `registry.rs`: `asyncio.current_task()` and `asyncio.all_tasks()`.
 
@@ -14,6 +15,7 @@ use pyo3::types::PyBool;
 
 mod awaitable;
 mod callbacks;
+pub mod coroutine;
 pub mod current;
 pub mod future;
 mod future_type;
