@@ -8,11 +8,11 @@ use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi as capi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::close::Closing;
+use super::life::count_lost_write;
 use super::stream::{StreamTransport, none};
 use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
@@ -23,9 +23,6 @@ use crate::{method_named1, method0};
 
 /// What is gathered during a turn is sent early beyond this many bytes: waiting longer saves no system call.
 const GATHER_LIMIT: usize = 64 * 1024;
-
-/// After this many writes to a lost connection the log says so, as asyncio does.
-pub(super) const LOST_WRITES_BEFORE_WARNING: u32 = 5;
 
 const WRITE_ERROR: &str = "Fatal write error on socket transport";
 
@@ -251,13 +248,8 @@ fn refused(data: &Bound<'_, PyAny>, index: usize, error: PyErr) -> PyErr {
 
 /// Counts a write to a lost connection, and tells the log when it becomes a habit.
 pub(super) fn warn_lost<'py, T: Closing>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    let py = this.py();
-    if this.lost().get() >= LOST_WRITES_BEFORE_WARNING {
-        let logger = py.import("asyncio.log")?.getattr("logger")?;
-        logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",))?;
-    }
-    this.lost().set(this.lost().get().saturating_add(1));
-    none(py)
+    count_lost_write(this.py(), this.lost(), "socket.send() raised exception.")?;
+    none(this.py())
 }
 
 /// Whether a write of now is sent at once: nothing waits before it, and it is the first of this turn, or the loop
