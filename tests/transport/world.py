@@ -41,6 +41,7 @@ _ALIKE = [
     (re.compile(r"ferrio\.WritePipeTransport|_UnixWritePipeTransport"), "WritePipe"),
     (re.compile(r"\b(fd|name)=\d+"), r"\1=N"),
     (re.compile(r"File descriptor \d+"), "File descriptor N"),
+    (re.compile(r"\b(Read|Write) pipe \d+"), r"\1 pipe N"),
     (re.compile(r"port': \d+|, \d{4,5}(, 0, 0)?\)"), ", PORT)"),
     (re.compile(r" at 0x[0-9a-f]+"), ""),
     # The loop may be closed by then.
