@@ -34,6 +34,7 @@ __all__ = [
     "TlsTransport",
     "WritePipeTransport",
     "__version__",
+    "best_tls_engine",
     "create_task",
     "ensure_future",
     "gather",
@@ -50,8 +51,8 @@ if sys.version_info >= (3, 12):
 
 __version__: str
 
-# Which engine new encrypted connections use: "openssl" or "memory_bio".
-_tls_engine: str
+# Which engine new encrypted connections use: "openssl", "memory_bio", or None for the best that can be had.
+_tls_engine: str | None
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -113,6 +114,7 @@ class TaskGroup:
     def _on_task_done(self, task: asyncio.Task[object], /) -> None: ...
 
 def registered_tasks() -> list[Task[Any]]: ...
+def best_tls_engine() -> str: ...
 def track_origins(enabled: bool) -> None: ...
 
 @disjoint_base
