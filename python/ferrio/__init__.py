@@ -14,8 +14,11 @@ from . import _registry
 from ._ferrio import Future, Task, __version__
 from ._loop import Loop, new_event_loop
 from ._runners import Runner, run
+from ._streams import *
+from ._streams import __all__ as _streams_all
 
 __all__ = ["Future", "Loop", "Runner", "Task", "__version__", "new_event_loop", "run"]
+__all__ += _streams_all
 
 # asyncio.all_tasks() shows ferrio's tasks from here on.
 _registry.install()
