@@ -31,6 +31,19 @@ PLACES = {
         "asyncio.Future": "Future",
         "asyncio.futures.Future": "Future",
     },
+    "streams": {
+        f"{module}.{name}": name
+        for module in ("asyncio", "asyncio.streams")
+        for name in (
+            "StreamReader",
+            "StreamReaderProtocol",
+            "StreamWriter",
+            "open_connection",
+            "open_unix_connection",
+            "start_server",
+            "start_unix_server",
+        )
+    },
 }
 
 
