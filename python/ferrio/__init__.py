@@ -14,11 +14,32 @@ from . import _registry
 from ._ferrio import Future, Task, __version__
 from ._loop import Loop, new_event_loop
 from ._runners import Runner, run
-from ._streams import *
-from ._streams import __all__ as _streams_all
+from ._streams import (
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
+    open_connection,
+    open_unix_connection,
+    start_server,
+    start_unix_server,
+)
 
-__all__ = ["Future", "Loop", "Runner", "Task", "__version__", "new_event_loop", "run"]
-__all__ += _streams_all
+__all__ = [
+    "Future",
+    "Loop",
+    "Runner",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
+    "Task",
+    "__version__",
+    "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
+    "run",
+    "start_server",
+    "start_unix_server",
+]
 
 # asyncio.all_tasks() shows ferrio's tasks from here on.
 _registry.install()

@@ -16,7 +16,10 @@ __all__ = [
     "Future",
     "Loop",
     "ReadPipeTransport",
+    "StreamReader",
+    "StreamReaderProtocol",
     "StreamTransport",
+    "StreamWriter",
     "Task",
     "TlsTransport",
     "WritePipeTransport",
@@ -40,6 +43,10 @@ class Future(asyncio.Future[_T]): ...
 # Both bases are classes with fields of their own, which Python code could not inherit from together.
 @disjoint_base
 class Task(Future[_T_co], asyncio.Task[_T_co]): ...  # type: ignore[misc, type-var]
+
+class StreamReader(asyncio.StreamReader): ...
+class StreamWriter(asyncio.StreamWriter): ...
+class StreamReaderProtocol(asyncio.StreamReaderProtocol): ...
 
 def registered_tasks() -> list[Task[Any]]: ...
 def track_origins(enabled: bool) -> None: ...
