@@ -11,18 +11,17 @@ The names are asyncio's and uvloop's: see `run`, `Runner`, `Loop`, `new_event_lo
 import sys
 
 from . import _registry
-from ._ferrio import Future, Task, __version__
-from ._loop import Loop, new_event_loop
-from ._runners import Runner, run
-from ._streams import (
+from ._ferrio import (
+    Future,
     StreamReader,
     StreamReaderProtocol,
     StreamWriter,
-    open_connection,
-    open_unix_connection,
-    start_server,
-    start_unix_server,
+    Task,
+    __version__,
 )
+from ._loop import Loop, new_event_loop
+from ._runners import Runner, run
+from ._streams import open_connection, open_unix_connection, start_server, start_unix_server
 
 __all__ = [
     "Future",

@@ -185,10 +185,10 @@ fn go_on<'py>(this: Reading<'_, 'py>, reader: Reader<'_, 'py>, woken: bool) -> P
             }
             finish(reader, this.body.count.get())
         }
-        Kind::All => {
-            take_block(this, reader)?;
-            read_all(this, reader)
-        }
+        Kind::All => match take_block(this, reader)? {
+            0 => Ok(Sent::Returned(everything(this))),
+            _ => read_all(this, reader),
+        },
         Kind::Exactly => {
             let count = this.body.count.get();
             if reader.buffer.len(py) >= count {
@@ -260,16 +260,20 @@ fn read_all<'py>(this: Reading<'_, 'py>, reader: Reader<'_, 'py>) -> PyResult<Se
         if reader.buffer.len(py) > 0 {
             take_block(this, reader)?;
         } else if reader.at_end() {
-            let blocks = this.body.blocks.take();
-            return Ok(Sent::Returned(PyBytes::new(py, &blocks).into_any()));
+            return Ok(Sent::Returned(everything(this)));
         } else {
             return wait(this, reader, "read");
         }
     }
 }
 
-/// Takes as much as one `read(limit)` would.
-fn take_block(this: Reading<'_, '_>, reader: Reader<'_, '_>) -> PyResult<()> {
+/// What `read()` returns at the end.
+fn everything<'py>(this: Reading<'_, 'py>) -> Bound<'py, PyAny> {
+    PyBytes::new(this.py(), &this.body.blocks.take()).into_any()
+}
+
+/// Takes as much as one `read(limit)` would. Returns how much that is.
+fn take_block(this: Reading<'_, '_>, reader: Reader<'_, '_>) -> PyResult<usize> {
     let py = this.py();
     let mut blocks = this.body.blocks.take();
     let count = reader.buffer.with(py, |bytes| {
@@ -279,7 +283,8 @@ fn take_block(this: Reading<'_, '_>, reader: Reader<'_, '_>) -> PyResult<()> {
     });
     this.body.blocks.set(blocks);
     reader.buffer.discard(py, count)?;
-    reader.resume_if_drained()
+    reader.resume_if_drained()?;
+    Ok(count)
 }
 
 // --- readuntil(), readline() --------------------------------------------------------------------
@@ -297,8 +302,7 @@ fn read_until<'py>(this: Reading<'_, 'py>, reader: Reader<'_, 'py>) -> PyResult<
     let is_line = this.body.kind.get() != Kind::Until;
     match search(this, reader)? {
         Found::Separator(found) => {
-            let line = finish(reader, found.end)?;
-            return Ok(line);
+            return finish(reader, found.end);
         }
         Found::Overrun(message, consumed) => {
             let exception = exception_class(py, "LimitOverrunError")?.call1((message, consumed))?;
@@ -412,10 +416,10 @@ fn delegated<'py>(
             Err(PyStopAsyncIteration::new_err(()))
         }
         (Kind::All, Ok(Sent::Returned(block))) => {
-            let mut blocks = this.body.blocks.take();
             if !block.is_truthy()? {
-                return Ok(Sent::Returned(PyBytes::new(py, &blocks).into_any()));
+                return Ok(Sent::Returned(everything(this)));
             }
+            let mut blocks = this.body.blocks.take();
             blocks.extend_from_slice(block.cast::<PyBytes>()?.as_bytes());
             this.body.blocks.set(blocks);
             read_all(this, reader)
