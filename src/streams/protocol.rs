@@ -16,6 +16,7 @@ use crate::ffi::{
     Args, Class, ClassCell, Definition, Ref, Signature, Slot, Traversal, Visit, build, call, error,
 };
 use crate::stdlib::stdlib;
+use crate::task::schedule;
 use crate::{attribute, init_slot, method, method_named1, method0, method1};
 
 /// The fields of `ferrio.StreamReaderProtocol`.
@@ -170,8 +171,7 @@ impl<'py> Ref<'_, 'py, StreamReaderProtocol> {
     }
 
     fn create_future(self) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.py();
-        self.event_loop.get_or_none(py).call_method0(intern!(py, "create_future"))
+        schedule::create_future(&self.event_loop.get_or_none(self.py()))
     }
 
     /// Ends every waiter's wait, with an exception if there is one.

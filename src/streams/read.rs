@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyStopAsyncIteration, PyTypeError, PyValueError};
 use pyo3::ffi as capi;
 use pyo3::intern;
@@ -38,7 +39,7 @@ enum Kind {
 pub struct Read {
     reader: Slot,
     kind: Cell<Kind>,
-    /// The argument as it was given; nothing for one that is known by `count`, and for the end of a line.
+    /// The argument as it was given, or a list of separators; nothing for what `count` tells, and for the end of a line.
     argument: Slot,
     count: Cell<usize>,
     /// The lengths of the shortest and of the longest separator.
@@ -137,7 +138,7 @@ fn start<'py>(this: Reading<'_, 'py>, reader: Reader<'_, 'py>) -> PyResult<Sent<
             }
         }
         Kind::Exactly => {
-            if let Some(argument) = body.argument.take(py) {
+            if let Some(argument) = body.argument.get(py) {
                 if argument.lt(0)? {
                     let message = "readexactly size can not be less than zero";
                     return Err(PyValueError::new_err(message));
@@ -195,7 +196,11 @@ fn go_on<'py>(this: Reading<'_, 'py>, reader: Reader<'_, 'py>, woken: bool) -> P
                 return finish(reader, count);
             }
             if reader.at_end() {
-                return Err(incomplete(reader, Some(count)));
+                let expected = match this.body.argument.get(py) {
+                    Some(given) => given,
+                    None => count.into_bound_py_any(py)?,
+                };
+                return Err(incomplete(reader, Some(expected)));
             }
             wait(this, reader, "readexactly")
         }
@@ -231,7 +236,7 @@ fn finish<'py>(reader: Reader<'_, 'py>, count: usize) -> PyResult<Sent<'py>> {
 
 /// `readexactly()` and `readuntil()` have met the end.
 #[cold]
-fn incomplete(reader: Reader<'_, '_>, expected: Option<usize>) -> PyErr {
+fn incomplete<'py>(reader: Reader<'_, 'py>, expected: Option<Bound<'py, PyAny>>) -> PyErr {
     let py = reader.py();
     let outcome = reader
         .buffer

@@ -18,7 +18,7 @@ use crate::ffi::{
     Args, Class, ClassCell, Definition, Ref, Signature, Slot, Traversal, Visit, build, error,
 };
 use crate::stdlib::stdlib;
-use crate::task::future;
+use crate::task::{future, schedule};
 use crate::{attribute, init_slot, method, method_named1, method0, unary_slot};
 
 /// The limit, in bytes, of a reader that is given none: asyncio's own.
@@ -244,7 +244,7 @@ impl<'py> Ref<'_, 'py, StreamReader> {
         if self.paused.get() {
             self.resume()?;
         }
-        let waiter = self.event_loop.get_or_none(py).call_method0(intern!(py, "create_future"))?;
+        let waiter = schedule::create_future(&self.event_loop.get_or_none(py))?;
         self.waiter.set(waiter.clone());
         Ok(waiter)
     }

@@ -20,7 +20,7 @@ pub mod current;
 pub mod future;
 mod future_type;
 mod registry;
-mod schedule;
+pub mod schedule;
 pub mod step;
 #[allow(clippy::module_inception)] // The design's name, for the class `Task`.
 pub mod task;
