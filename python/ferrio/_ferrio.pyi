@@ -24,14 +24,15 @@ __all__ = [
     "TlsTransport",
     "WritePipeTransport",
     "__version__",
+    "best_tls_engine",
     "registered_tasks",
     "track_origins",
 ]
 
 __version__: str
 
-# Which engine new encrypted connections use: "openssl" or "memory_bio".
-_tls_engine: str
+# Which engine new encrypted connections use: "openssl", "memory_bio", or None for the best that can be had.
+_tls_engine: str | None
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -49,6 +50,7 @@ class StreamWriter(asyncio.StreamWriter): ...
 class StreamReaderProtocol(asyncio.StreamReaderProtocol): ...
 
 def registered_tasks() -> list[Task[Any]]: ...
+def best_tls_engine() -> str: ...
 def track_origins(enabled: bool) -> None: ...
 
 @disjoint_base
