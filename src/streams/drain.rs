@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::protocol::StreamReaderProtocol;
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
-use super::{exact, none};
+use super::{cast, exact, none};
 use crate::define_coroutine;
 use crate::ffi::call::Sent;
 use crate::ffi::frame::Place;
@@ -107,7 +107,7 @@ fn start<'py>(this: Waiting<'_, 'py>) -> PyResult<Sent<'py>> {
         this.body.protocol.set(stream);
         return drain_protocol(this);
     }
-    let Some(writer) = Ref::<StreamWriter>::cast(&stream) else {
+    let Some(writer) = cast::<StreamWriter>(&stream) else {
         return Ok(Sent::Returned(none(py)));
     };
     let protocol = writer.protocol().get_or_none(py);

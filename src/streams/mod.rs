@@ -54,7 +54,15 @@ fn face<T: Face>(py: Python<'_>) -> &Bound<'_, PyType> {
 #[inline]
 fn exact<'a, 'py, T: Face>(object: &'a Bound<'py, PyAny>) -> Option<Ref<'a, 'py, T>> {
     let face = T::face().get(object.py())?;
-    if object.get_type_ptr().cast() == face.as_ptr() { Ref::cast(object) } else { None }
+    let is_exact = object.get_type_ptr().cast() == face.as_ptr();
+    // SAFETY: the class derives from the native one, and `object` is a live instance of it.
+    is_exact.then(|| unsafe { Ref::from_ptr(object.py(), object.as_ptr()) })
+}
+
+/// `object` as an instance of the native class or of a subclass; quick for the class that Python sees.
+#[inline]
+fn cast<'a, 'py, T: Face>(object: &'a Bound<'py, PyAny>) -> Option<Ref<'a, 'py, T>> {
+    exact(object).or_else(|| Ref::cast(object))
 }
 
 /// Makes the class that Python sees. Raises what the import of `asyncio` raises.

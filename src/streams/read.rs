@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyList, PyString};
 
 use super::reader::StreamReader;
 use super::search::{Match, Separators};
-use super::{exact, none};
+use super::{cast, exact, none};
 use crate::define_coroutine;
 use crate::ffi::call::Sent;
 use crate::ffi::frame::Place;
@@ -91,7 +91,7 @@ impl Body for Read {
     fn run<'py>(this: Reading<'_, 'py>, resume: Resume) -> PyResult<Sent<'py>> {
         let py = this.py();
         let reader = this.body.reader.get(py);
-        let Some(reader) = reader.as_ref().and_then(Ref::<StreamReader>::cast) else {
+        let Some(reader) = reader.as_ref().and_then(cast::<StreamReader>) else {
             return Ok(Sent::Returned(none(py)));
         };
         match resume {
@@ -167,7 +167,10 @@ fn start<'py>(this: Reading<'_, 'py>, reader: Reader<'_, 'py>) -> PyResult<Sent<
             reader.check_exception()?;
         }
         Kind::Next => {
-            if overridden(reader, intern!(py, "readline"))? {
+            // Of an overridden `readuntil` the line is `readline`'s affair.
+            if overridden(reader, intern!(py, "readline"))?
+                || overridden(reader, intern!(py, "readuntil"))?
+            {
                 return delegate(this, reader, "readline", None::<()>);
             }
             reader.check_exception()?;
@@ -265,6 +268,7 @@ fn read_all<'py>(this: Reading<'_, 'py>, reader: Reader<'_, 'py>) -> PyResult<Se
         if reader.buffer.len(py) > 0 {
             take_block(this, reader)?;
         } else if reader.at_end() {
+            reader.resume_if_drained()?;
             return Ok(Sent::Returned(everything(this)));
         } else {
             return wait(this, reader, "read");
