@@ -6,6 +6,7 @@ mod combine;
 mod event_loop;
 mod ffi;
 mod stdlib;
+mod streams;
 mod task;
 mod transport;
 
@@ -14,7 +15,7 @@ mod transport;
 mod _ferrio {
     use pyo3::prelude::*;
 
-    use crate::{combine, event_loop, ffi, stdlib, task, transport};
+    use crate::{combine, event_loop, ffi, stdlib, streams, task, transport};
 
     #[pymodule_export]
     use crate::task::coroutine::track_origins;
@@ -31,6 +32,7 @@ mod _ferrio {
         ffi::function::define(py)?;
         task::define(module)?;
         combine::define(module)?;
+        streams::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
         module.add("DatagramTransport", transport::datagram::define(py)?)?;

@@ -12,11 +12,34 @@ import sys
 
 from . import _combine, _registry
 from ._combine import *  # noqa: F403
-from ._ferrio import Future, Task, __version__
+from ._ferrio import (
+    Future,
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
+    Task,
+    __version__,
+)
 from ._loop import Loop, new_event_loop
 from ._runners import Runner, run
+from ._streams import open_connection, open_unix_connection, start_server, start_unix_server
 
-__all__ = ["Future", "Loop", "Runner", "Task", "__version__", "new_event_loop", "run"]
+__all__ = [
+    "Future",
+    "Loop",
+    "Runner",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
+    "Task",
+    "__version__",
+    "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
+    "run",
+    "start_server",
+    "start_unix_server",
+]
 __all__ += _combine.__all__
 
 # asyncio.all_tasks() shows ferrio's tasks from here on.

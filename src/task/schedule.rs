@@ -40,6 +40,16 @@ pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref
     Ok(LAST.direct.get().then(|| unsafe { Ref::from_ptr(event_loop.py(), event_loop.as_ptr()) }))
 }
 
+/// `event_loop.create_future()`. Raises what that raises.
+#[inline]
+pub fn create_future<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    match direct(event_loop)? {
+        Some(native) => super::create_future(native).map(|future| future.into_any(py)),
+        None => event_loop.call_method0(intern!(py, "create_future")),
+    }
+}
+
 /// Whether `event_loop` is ferrio's, with all the methods from there that are gone around.
 #[cold]
 fn is_direct(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -62,6 +62,19 @@ PLACES = {
         "asyncio.unix_events._UnixDefaultEventLoopPolicy._loop_factory": "Loop",
         **({"asyncio.EventLoop": "Loop"} if sys.version_info >= (3, 13) else {}),
     },
+    "streams": {
+        f"{module}.{name}": name
+        for module in ("asyncio", "asyncio.streams")
+        for name in (
+            "StreamReader",
+            "StreamReaderProtocol",
+            "StreamWriter",
+            "open_connection",
+            "open_unix_connection",
+            "start_server",
+            "start_unix_server",
+        )
+    },
 }
 
 
