@@ -7,11 +7,12 @@ loops: these coroutines are genuine ones, behave as those of the interpreter tha
 
 import asyncio
 import logging
+import selectors
 import socket
 import ssl
 import sys
 import threading
-from asyncio import base_events
+from asyncio import base_events, unix_events
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from ._subprocesses import Subprocesses
 from ._unix import UnixSockets
 
 _logger = logging.getLogger("asyncio")
+# By this name it stays the interpreter's own while ferrio is patched in.
+_SelectorEventLoop = unix_events._UnixSelectorEventLoop
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:
@@ -31,7 +34,11 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
 
 
 class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
-    """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there."""
+    """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there.
+
+    It stands for `asyncio.SelectorEventLoop` too. ferrio polls by itself: who gives a selector asks for the
+    interpreter's loop and gets it. A class that derives from this one can't, and raises TypeError.
+    """
 
     if TYPE_CHECKING:
         # What is used of asyncio.BaseEventLoop beyond its documented face.
@@ -52,7 +59,14 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
             loop: asyncio.AbstractEventLoop,
         ) -> list[Any]: ...
 
-    def __init__(self) -> None:
+    def __new__(cls, selector: selectors.BaseSelector | None = None) -> Any:
+        if selector is not None and cls is Loop:
+            return _SelectorEventLoop(selector)
+        return super().__new__(cls)
+
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        if selector is not None:
+            raise TypeError(f"{type(self).__name__} polls by itself and takes no selector")
         # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
         UnixSockets.__init__(self)

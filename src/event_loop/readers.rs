@@ -462,27 +462,27 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"add_reader",
             add_reader,
-            c"add_reader(fd, callback, *args)\n\nCall the callback whenever fd is readable."
+            c"add_reader($self, /, fd, callback, *args)\n--\n\nCall the callback whenever fd is readable."
         ),
         method!(
             Loop,
             c"add_writer",
             add_writer,
-            c"add_writer(fd, callback, *args)\n\nCall the callback whenever fd is writable."
+            c"add_writer($self, /, fd, callback, *args)\n--\n\nCall the callback whenever fd is writable."
         ),
         method_named1!(
             Loop,
             "remove_reader",
             "fd",
             remove_reader,
-            c"Stop watching fd for reading; return True if it was watched."
+            c"remove_reader($self, /, fd)\n--\n\nStop watching fd for reading; return True if it was watched."
         ),
         method_named1!(
             Loop,
             "remove_writer",
             "fd",
             remove_writer,
-            c"Stop watching fd for writing; return True if it was watched."
+            c"remove_writer($self, /, fd)\n--\n\nStop watching fd for writing; return True if it was watched."
         ),
         method!(Loop, c"_add_reader", add_reader_handle, c"Like add_reader(); return the handle."),
         method!(Loop, c"_add_writer", add_writer_handle, c"Like add_writer(); return the handle."),

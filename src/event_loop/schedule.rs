@@ -174,25 +174,25 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"call_soon",
             call_soon,
-            c"call_soon(callback, *args, context=None)\n\nCall the callback at the next turn of the loop."
+            c"call_soon($self, /, callback, *args, context=None)\n--\n\nCall the callback at the next turn of the loop."
         ),
         method!(
             Loop,
             c"call_soon_threadsafe",
             call_soon_threadsafe,
-            c"call_soon_threadsafe(callback, *args, context=None)\n\nLike call_soon(), from any thread."
+            c"call_soon_threadsafe($self, /, callback, *args, context=None)\n--\n\nLike call_soon(), from any thread."
         ),
         method!(
             Loop,
             c"call_later",
             call_later,
-            c"call_later(delay, callback, *args, context=None)\n\nCall the callback after delay seconds."
+            c"call_later($self, /, delay, callback, *args, context=None)\n--\n\nCall the callback after delay seconds."
         ),
         method!(
             Loop,
             c"call_at",
             call_at,
-            c"call_at(when, callback, *args, context=None)\n\nCall the callback when the loop's time is when."
+            c"call_at($self, /, when, callback, *args, context=None)\n--\n\nCall the callback when the loop's time is when."
         ),
         method0!(Loop, c"time", time, c"Return the loop's clock in seconds: time.monotonic()."),
         method0!(Loop, c"create_future", create_future, c"Return a new ferrio.Future of this loop."),
@@ -200,7 +200,7 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"create_task",
             create_task,
-            c"create_task(coro, *, name=None, context=None, **kwargs)\n\nSchedule a coroutine; return its task."
+            c"create_task($self, /, coro, *, name=None, context=None, **kwargs)\n--\n\nSchedule a coroutine; return its task."
         ),
     ]
 }

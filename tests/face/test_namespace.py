@@ -1,0 +1,185 @@
+"""`import ferrio as asyncio` is complete: the names, what they are, and their signatures."""
+
+import asyncio
+import inspect
+import sys
+from typing import Any
+
+import ferrio
+import pytest
+
+from ..children import run_code
+
+# As they are before anything is patched.
+NAMES = sorted({*asyncio.__all__, "TaskGroup"})
+OURS = [name for name in NAMES if getattr(ferrio, name) is not getattr(asyncio, name)]
+
+
+def test_every_name_of_asyncio_is_there() -> None:
+    assert set(asyncio.__all__) <= set(ferrio.__all__)
+    assert all(name in vars(ferrio) for name in asyncio.__all__)
+
+
+def test_what_ferrio_has_beyond_asyncio_is_known() -> None:
+    more = {"EventLoop", "Loop", "TaskGroup", "__version__", "patch", "patched", "unpatch"}
+    if sys.version_info < (3, 16):
+        more |= {"EventLoopPolicy", "install"}
+    assert set(ferrio.__all__) - set(asyncio.__all__) == more - set(asyncio.__all__)
+
+
+def is_abstract(value: Any) -> bool:
+    """Whether it is a class without work of its own: a base for protocols, transports, loops, servers, policies."""
+    words = ("Abstract", "Protocol", "Transport", "BaseEventLoop")
+    return isinstance(value, type) and any(word in value.__name__ for word in words)
+
+
+def test_constants_exceptions_and_abstract_classes_are_asyncio_s() -> None:
+    for name in NAMES:
+        value = getattr(asyncio, name)
+        constant = isinstance(value, str)
+        exception = isinstance(value, type) and issubclass(value, BaseException)
+        if constant or exception or (is_abstract(value) and name != "StreamReaderProtocol"):
+            assert getattr(ferrio, name) is value, name
+
+
+def test_what_is_asyncio_s_is_named() -> None:
+    """What does work and is still asyncio's; with a name that becomes ferrio's, this list gets shorter."""
+    kept = {
+        # Types of what the loop makes: ferrio's handles and servers are instances of them.
+        *("Handle", "TimerHandle", "Server"),
+    }
+    assert kept.isdisjoint(OURS)
+
+
+def shape(signature: inspect.Signature) -> list[tuple[Any, ...]]:
+    """Return what a caller sees: asyncio has hardly any annotations, and native functions none."""
+    return [(p.name, p.kind, default(p.default)) for p in signature.parameters.values()]
+
+
+def default(value: Any) -> Any:
+    """A default in a form that is equal where the value is: a sentinel is one by its type."""
+    return (
+        value if type(value).__module__ == "builtins" and type(value) is not object else type(value)
+    )
+
+
+def signature(value: Any) -> list[tuple[Any, ...]] | None:
+    try:
+        return shape(inspect.signature(value))
+    except ValueError:
+        return None  # CPython itself doesn't know it.
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_signatures_are_equal(name: str) -> None:
+    original, ours = getattr(asyncio, name), getattr(ferrio, name)
+    expected = signature(original)
+    if expected is not None:
+        assert signature(ours) == expected
+    if isinstance(original, type):
+        assert isinstance(ours, type)
+        for method in dir(original):
+            if not method.startswith("_"):
+                compare_member(original, ours, method)
+
+
+def compare_member(original: type, ours: type, name: str) -> None:
+    """Compare a method, a class method or an attribute of two classes."""
+    assert hasattr(ours, name), name
+    theirs, mine = getattr(original, name), getattr(ours, name)
+    assert callable(mine) == callable(theirs), name
+    if callable(theirs) and (expected := signature(theirs)) is not None:
+        assert signature(mine) == expected, name
+
+
+SUBMODULES = sorted(
+    name.partition(".")[2]
+    for name in sys.modules
+    if name.startswith("asyncio.") and name != "asyncio.__main__"
+)
+
+
+@pytest.mark.parametrize("name", SUBMODULES)
+def test_a_submodule_is_asyncio_s_with_ferrio_s_names(name: str) -> None:
+    original = getattr(asyncio, name)
+    module = getattr(ferrio, name)
+    assert sys.modules[f"ferrio.{name}"] is module
+    assert dir(module) == dir(original)
+    ours = {id(getattr(asyncio, each)): getattr(ferrio, each) for each in OURS}
+    replaced = 0
+    for each, value in vars(original).items():
+        if each.startswith("__") or value is asyncio.subprocess.SubprocessStreamProtocol:
+            continue
+        expected = ours.get(id(value), value)
+        replaced += expected is not value
+        assert getattr(module, each) is expected, each
+    assert replaced or module is original
+
+
+def test_a_submodule_follows_asyncio_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ferrio.tasks is not asyncio.tasks
+    monkeypatch.setattr(asyncio.tasks, "a_new_name", 1, raising=False)
+    assert ferrio.tasks.a_new_name == 1  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"module 'ferrio\.tasks' has no attribute 'no_name'"):
+        _ = ferrio.tasks.no_name  # type: ignore[attr-defined]
+
+
+def test_submodules_can_be_imported() -> None:
+    program = (
+        "import ferrio.queues, ferrio.exceptions, ferrio\n"
+        "from ferrio.subprocess import PIPE, create_subprocess_exec\n"
+        "from ferrio.tasks import *\n"
+        "print(ferrio.queues.Queue is ferrio.Queue, ferrio.create_task is create_task)\n"
+        "print(create_subprocess_exec is ferrio.create_subprocess_exec, PIPE)\n"
+    )
+    assert run_code(program, "-W", "error").split() == ["True", "True", "True", "-1"]
+
+
+def test_a_subprocess_has_ferrio_s_streams() -> None:
+    async def main() -> None:
+        pipe = ferrio.subprocess.PIPE
+        code = "import sys; sys.stderr.write('e'); sys.stdout.write(sys.stdin.read() * 2)"
+        words = sys.executable, "-c", code
+        child = await ferrio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=pipe)
+        assert type(child) is asyncio.subprocess.Process
+        assert type(child.stdin) is ferrio.StreamWriter
+        assert type(child.stdout) is type(child.stderr) is ferrio.StreamReader
+        assert await child.communicate(b"ab") == (b"abab", b"e")
+        assert child.returncode == 0
+
+        child = await ferrio.create_subprocess_shell("read x; echo $x; exit 3", pipe, pipe)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is None
+        child.stdin.write(b"line\n")
+        await child.stdin.drain()
+        assert await child.stdout.readline() == b"line\n"
+        assert await child.wait() == 3
+
+        child = await ferrio.create_subprocess_exec("cat", stdin=pipe, stdout=pipe, limit=4)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(b"too long a line\n")
+        with pytest.raises(ValueError, match="chunk exceed the limit"):
+            await child.stdout.readline()
+        child.stdin.close()
+        await child.stdin.wait_closed()
+        await child.communicate()
+
+    ferrio.run(main())
+
+
+def test_a_loop_around_a_selector_is_the_interpreter_s() -> None:
+    import selectors
+
+    with selectors.SelectSelector() as selector:
+        loop: Any = ferrio.SelectorEventLoop(selector)
+        assert type(loop) is asyncio.SelectorEventLoop
+        assert loop._selector is selector
+        loop.close()
+
+        class Mine(ferrio.SelectorEventLoop):
+            pass
+
+        with pytest.raises(TypeError, match="Mine polls by itself and takes no selector"):
+            Mine(selector)
