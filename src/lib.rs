@@ -13,7 +13,7 @@ mod transport;
 mod _ferrio {
     use pyo3::prelude::*;
 
-    use crate::{event_loop, stdlib, task, transport};
+    use crate::{event_loop, ffi, stdlib, task, transport};
 
     #[pymodule_export]
     use crate::task::coroutine::track_origins;
@@ -25,6 +25,7 @@ mod _ferrio {
         let py = module.py();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         stdlib::load(py)?;
+        ffi::function::define(py)?;
         task::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;

@@ -21,6 +21,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
+use crate::ffi::function::mark_coroutine_methods;
 use crate::ffi::{
     Args, Class, ClassCell, Definition, Owned, Ref, Signature, Slot, Traversal, Visit, build, call,
 };
@@ -334,7 +335,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     methods.extend(connections::methods());
     methods.extend(servers::methods());
     methods.extend(pipes::methods());
-    build::<Loop>(
+    let class = build::<Loop>(
         &py.get_type::<PyAny>(),
         Definition {
             doc: Some(c"What runs at every turn of ferrio.Loop."),
@@ -351,5 +352,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
             constructible: true,
             ..Definition::default()
         },
-    )
+    )?;
+    mark_coroutine_methods(&class, &sockets::COROUTINES)?;
+    Ok(class)
 }

@@ -404,49 +404,60 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"sock_recv",
             sock_recv,
-            c"sock_recv($self, /, sock, n)\n--\n\nReceive at most n bytes; b'' is the end."
+            c"sock_recv($self, sock, n)\n--\n\nReceive at most n bytes; b'' is the end."
         ),
         method!(
             Loop,
             c"sock_recv_into",
             sock_recv_into,
-            c"sock_recv_into($self, /, sock, buf)\n--\n\nReceive into a writable buffer; return how many bytes."
+            c"sock_recv_into($self, sock, buf)\n--\n\nReceive into a writable buffer; return how many bytes."
         ),
         method!(
             Loop,
             c"sock_recvfrom",
             sock_recvfrom,
-            c"sock_recvfrom($self, /, sock, bufsize)\n--\n\nReceive a datagram; return it and its sender's address."
+            c"sock_recvfrom($self, sock, bufsize)\n--\n\nReceive a datagram; return it and its sender's address."
         ),
         method!(
             Loop,
             c"sock_recvfrom_into",
             sock_recvfrom_into,
-            c"sock_recvfrom_into($self, /, sock, buf, nbytes=0)\n--\n\nReceive a datagram into a writable buffer; return how many bytes and its sender's address."
+            c"sock_recvfrom_into($self, sock, buf, nbytes=0)\n--\n\nReceive a datagram into a writable buffer; return how many bytes and its sender's address."
         ),
         method!(
             Loop,
             c"sock_sendall",
             sock_sendall,
-            c"sock_sendall($self, /, sock, data)\n--\n\nSend all of the bytes. After an error nobody knows how many were sent."
+            c"sock_sendall($self, sock, data)\n--\n\nSend all of the bytes. After an error nobody knows how many were sent."
         ),
         method!(
             Loop,
             c"sock_sendto",
             sock_sendto,
-            c"sock_sendto($self, /, sock, data, address)\n--\n\nSend a datagram; return how many bytes."
+            c"sock_sendto($self, sock, data, address)\n--\n\nSend a datagram; return how many bytes."
         ),
         method!(
             Loop,
             c"sock_accept",
             sock_accept,
-            c"sock_accept($self, /, sock)\n--\n\nAccept a connection; return its non-blocking socket and the peer's address."
+            c"sock_accept($self, sock)\n--\n\nAccept a connection; return its non-blocking socket and the peer's address."
         ),
         method!(
             Loop,
             c"_sock_writable",
             sock_writable,
-            c"_sock_writable($self, /, sock)\n--\n\nWait until the socket takes more, after it took nothing."
+            c"_sock_writable($self, sock)\n--\n\nWait until the socket takes more, after it took nothing."
         ),
     ]
 }
+
+/// The methods that return coroutines.
+pub const COROUTINES: [&str; 7] = [
+    "sock_recv",
+    "sock_recv_into",
+    "sock_recvfrom",
+    "sock_recvfrom_into",
+    "sock_sendall",
+    "sock_sendto",
+    "sock_accept",
+];

@@ -143,6 +143,8 @@ pub struct Definition {
     pub weak_references: bool,
     /// Whether its instances take any attributes, for a base that doesn't let them.
     pub dictionary: bool,
+    /// Whether the fields begin with a `vectorcallfunc`, by which the instances are called; as methods too.
+    pub vectorcall: bool,
     /// The least offset of the fields, in bytes.
     pub fields_behind: usize,
     /// A class of ours to be the first base, before that of the interpreter. Its fields must lie at the same offset as
@@ -205,6 +207,9 @@ pub fn build<'py, T: Class>(
         cell.dictionary.set(place.offset as usize);
         members.push(place);
     }
+    if definition.vectorcall {
+        members.push(member(c"__vectorcalloffset__", offset));
+    }
     members.push(ffi::PyMemberDef::default());
     slot(ffi::Py_tp_members, Vec::leak(members).as_mut_ptr().cast());
     slot(0, ptr::null_mut());
@@ -216,6 +221,9 @@ pub fn build<'py, T: Class>(
     }
     if definition.subclassable {
         flags |= ffi::Py_TPFLAGS_BASETYPE;
+    }
+    if definition.vectorcall {
+        flags |= ffi::Py_TPFLAGS_HAVE_VECTORCALL | ffi::Py_TPFLAGS_METHOD_DESCRIPTOR;
     }
     if !definition.constructible {
         flags |= ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
@@ -252,6 +260,11 @@ pub fn build<'py, T: Class>(
 fn place_for(name: &'static CStr, size: &mut usize) -> ffi::PyMemberDef {
     let place = size.next_multiple_of(align_of::<*mut ffi::PyObject>());
     *size = place + size_of::<*mut ffi::PyObject>();
+    member(name, place)
+}
+
+/// Tells CPython by `name` that something lies at `place`.
+fn member(name: &'static CStr, place: usize) -> ffi::PyMemberDef {
     ffi::PyMemberDef {
         name: name.as_ptr(),
         type_code: ffi::Py_T_PYSSIZET,

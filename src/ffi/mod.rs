@@ -9,6 +9,7 @@
 //! - [`Slot`]: an owned Python reference that may be empty, in a field;
 //! - [`Owned`] and [`Ref`]: a strong and a borrowed reference to an instance whose class is known;
 //! - [`Args`]: the arguments of a call, without making a tuple or a dictionary;
+//! - [`function`]: functions of the module, and such as return coroutines;
 //! - [`frame::Place`]: what names a Rust function in tracebacks.
 //!
 //! # The invariants that every `unsafe` block here relies on
@@ -27,6 +28,7 @@ pub mod call;
 pub mod class;
 pub mod error;
 pub mod frame;
+pub mod function;
 pub mod method;
 pub mod reference;
 pub mod slot;
