@@ -13,9 +13,9 @@ use super::read::FATAL;
 use super::{State, TlsTransport};
 use crate::ffi::Ref;
 use crate::ffi::buffer::ReadableBuffer;
-use crate::{method_named1, method1};
 use crate::transport::stream::none;
 use crate::transport::write::write_owned;
+use crate::{method_named1, method1};
 
 /// Gathered bytes are encrypted beyond this many: a record has no more.
 const GATHER_LIMIT: usize = 16 * 1024;
