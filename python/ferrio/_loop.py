@@ -6,6 +6,7 @@ loops: these coroutines are genuine ones, behave as those of the interpreter tha
 """
 
 import asyncio
+import inspect
 import logging
 import selectors
 import socket
@@ -59,19 +60,24 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
             loop: asyncio.AbstractEventLoop,
         ) -> list[Any]: ...
 
-    def __new__(cls, selector: selectors.BaseSelector | None = None) -> Any:
-        if selector is not None and cls is Loop:
-            return _SelectorEventLoop(selector)
-        return super().__new__(cls)
-
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
-        if selector is not None:
-            raise TypeError(f"{type(self).__name__} polls by itself and takes no selector")
         # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
         UnixSockets.__init__(self)
         Subprocesses.__init__(self)
+        if selector is not None:
+            raise TypeError(f"{type(self).__name__} polls by itself and takes no selector")
         _ferrio.Loop.__init__(self)
+
+    if not TYPE_CHECKING:
+        # For type checkers the initializer says what a loop is made of.
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            selector = args[0] if args else kwargs.get("selector")
+            if selector is not None and cls is Loop:
+                return _SelectorEventLoop(selector)
+            return super().__new__(cls)
+
+        __new__.__signature__ = inspect.signature(__init__)
 
     def run_forever(self) -> None:
         """Run until `stop()` is called.

@@ -16,7 +16,7 @@ use super::handle::Handle;
 use super::readiness::{self, KnownSocket};
 use super::ready::Ready;
 use super::{Loop, boolean, none};
-use crate::ffi::{Args, Owned, Ref, Traversal, Visit, call};
+use crate::ffi::{Args, Owned, Ref, Signature, Traversal, Visit, call};
 use crate::task::future::Future;
 use crate::transport::datagram::DatagramTransport;
 use crate::transport::listener::Listener;
@@ -350,15 +350,14 @@ fn add<'py>(
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    let [Some(file), Some(callback)] = [args.get(0), args.get(1)] else {
-        return Err(PyTypeError::new_err(format!(
-            "{name}() missing required arguments: 'fd' and 'callback'"
-        )));
+    let signature = Signature { name, parameters: ["fd", "callback"], positional: 2, required: 2 };
+    let ([Some(file), Some(callback)], rest) = args.parse_with_rest(&signature)? else {
+        unreachable!("required arguments were given");
     };
     this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (file,))?;
     this.check_closed()?;
     let fd = descriptor(&file)?;
-    let handle = Handle::create(this, callback.to_owned(), args.rest(2), call::copy_context(py)?)?;
+    let handle = Handle::create(this, callback.to_owned(), rest, call::copy_context(py)?)?;
     Loop::set_callback(this, fd, direction, Some(handle.clone_ref(py)))?;
     Ok(handle.into_any(py))
 }
