@@ -32,7 +32,7 @@ mod _ferrio {
         module.add("DatagramTransport", transport::datagram::define(py)?)?;
         module.add("ReadPipeTransport", transport::read_pipe::define(py)?)?;
         module.add("WritePipeTransport", transport::write_pipe::define(py)?)?;
-        module.add("TlsTransport", transport::tls::define(py)?)?;
+        module.add("SSLTransport", transport::tls::define(py)?)?;
         module.setattr("_tls_engine", transport::tls::engine::best(py))?;
         transport::listener::define(py)
     }

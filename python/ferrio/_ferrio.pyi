@@ -16,9 +16,9 @@ __all__ = [
     "Future",
     "Loop",
     "ReadPipeTransport",
+    "SSLTransport",
     "StreamTransport",
     "Task",
-    "TlsTransport",
     "WritePipeTransport",
     "__version__",
     "registered_tasks",
@@ -218,7 +218,7 @@ class WritePipeTransport(asyncio.WriteTransport):
     def write(self, data: ReadableBuffer) -> None: ...
 
 @final
-class TlsTransport(asyncio.Transport):
+class SSLTransport(asyncio.Transport):
     # It is also the protocol of the transport below.
     def connection_made(self, transport: asyncio.BaseTransport, /) -> None: ...
     def connection_lost(self, exc: BaseException | None, /) -> None: ...

@@ -6,14 +6,13 @@ loops: these coroutines are genuine ones, behave as those of the interpreter tha
 """
 
 import asyncio
-import inspect
 import logging
 import selectors
 import socket
 import ssl
 import sys
 import threading
-from asyncio import base_events, unix_events
+from asyncio import base_events
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,6 @@ from ._subprocesses import Subprocesses
 from ._unix import UnixSockets
 
 _logger = logging.getLogger("asyncio")
-# By this name it stays the interpreter's own while ferrio is patched in.
-_SelectorEventLoop = unix_events._UnixSelectorEventLoop
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:
@@ -35,11 +32,7 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
 
 
 class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
-    """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there.
-
-    It stands for `asyncio.SelectorEventLoop` too. ferrio polls by itself: who gives a selector asks for the
-    interpreter's loop and gets it. A class that derives from this one can't, and raises TypeError.
-    """
+    """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there."""
 
     if TYPE_CHECKING:
         # What is used of asyncio.BaseEventLoop beyond its documented face.
@@ -61,6 +54,8 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
         ) -> list[Any]: ...
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        """Make a loop. `selector` is there for programs that give one to `asyncio.SelectorEventLoop`: ferrio's poller
+        does its work, and it is left alone."""
         # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
         self._signal_sockets = None
@@ -68,19 +63,7 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
         self._old_agen_hooks = None
         UnixSockets.__init__(self)
         Subprocesses.__init__(self)
-        if selector is not None:
-            raise TypeError(f"{type(self).__name__} polls by itself and takes no selector")
         _ferrio.Loop.__init__(self)
-
-    if not TYPE_CHECKING:
-        # For type checkers the initializer says what a loop is made of.
-        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-            selector = args[0] if args else kwargs.get("selector")
-            if selector is not None and cls is Loop:
-                return _SelectorEventLoop(selector)
-            return super().__new__(cls)
-
-        __new__.__signature__ = inspect.signature(__init__)
 
     def run_forever(self) -> None:
         """Run until `stop()` is called.

@@ -35,7 +35,8 @@ pub trait Class: Sized + 'static {
     /// Releases what may be part of a reference cycle. The object stays usable: its methods may be called after.
     fn clear(&self);
 
-    /// Whether an instance that dies now needs [`finalize`](Class::finalize): a cheap question, asked at every death.
+    /// Whether an instance that dies now needs [`finalize`](Class::finalize), which is not called otherwise: a cheap
+    /// question, asked at every death.
     fn must_finalize(&self) -> bool {
         Self::FINALIZER
     }
@@ -476,6 +477,10 @@ unsafe fn clear_base<T: Class>(object: *mut ffi::PyObject) {
 unsafe extern "C" fn finalize<T: Class>(object: *mut ffi::PyObject) {
     // SAFETY: CPython calls with a live instance and the GIL; the exception in flight is put back as it was.
     unsafe {
+        // The collector calls this for every instance that it finds unreachable.
+        if !(*T::class().fields::<T>(object)).must_finalize() {
+            return;
+        }
         let py = Python::assume_attached();
         let in_flight = PyErr::take(py);
         super::call::enter(|py| {

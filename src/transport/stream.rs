@@ -110,9 +110,6 @@ impl Class for StreamTransport {
     }
 
     fn finalize(this: Ref<'_, '_, Self>) {
-        if !this.must_finalize() {
-            return;
-        }
         let py = this.py();
         this.warn_unclosed();
         this.endpoint.close(py);

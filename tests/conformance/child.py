@@ -11,6 +11,7 @@ import asyncio  # noqa: F401
 import importlib
 import json
 import os
+import pkgutil
 import sys
 import unittest
 
@@ -31,6 +32,13 @@ PLACES = {
         "asyncio.Future": "Future",
         "asyncio.futures.Future": "Future",
     },
+    # Whatever makes a loop: the class by its public names, `asyncio.new_event_loop()` and the default policy.
+    "loop": {
+        "asyncio.SelectorEventLoop": "Loop",
+        "asyncio.unix_events.SelectorEventLoop": "Loop",
+        "asyncio.unix_events._UnixDefaultEventLoopPolicy._loop_factory": "Loop",
+        **({"asyncio.EventLoop": "Loop"} if sys.version_info >= (3, 13) else {}),
+    },
 }
 
 
@@ -41,10 +49,10 @@ def put_in_place(subject, in_place: str) -> None:
     """
     for place in in_place.split("+"):
         for target, name in PLACES[place].items():
-            module_name, _, attribute = target.rpartition(".")
-            module = importlib.import_module(module_name)
-            getattr(module, attribute)
-            setattr(module, attribute, getattr(subject, name))
+            holder_name, _, attribute = target.rpartition(".")
+            holder = pkgutil.resolve_name(holder_name)
+            getattr(holder, attribute)
+            setattr(holder, attribute, getattr(subject, name))
 
 
 class EventWriter(unittest.TestResult):

@@ -1,7 +1,6 @@
 """`patch()`, `unpatch()`, `patched()`: asyncio with ferrio's names, and exactly as before."""
 
 import asyncio
-import selectors
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -168,16 +167,13 @@ def test_without_the_patch_they_are_asyncio_s() -> None:
 
 @pytest.mark.usefixtures("patched")
 def test_a_loop_of_the_program_s_choice_is_run() -> None:
-    # What was imported before, and asyncio's own around a selector.
     with asyncio.Runner(loop_factory=ORIGINAL["SelectorEventLoop"]) as runner:
         assert type(runner.run(running())) is ORIGINAL["SelectorEventLoop"]
-    with selectors.SelectSelector() as selector:
-
-        def make() -> asyncio.AbstractEventLoop:
-            return asyncio.SelectorEventLoop(selector)
-
-        with asyncio.Runner(loop_factory=make) as runner:
-            assert type(runner.run(running())) is ORIGINAL["SelectorEventLoop"]
+    loop = ORIGINAL["SelectorEventLoop"]()
+    asyncio.set_event_loop(loop)
+    assert asyncio.get_event_loop() is loop
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 16), reason="policies end with 3.15")
