@@ -49,8 +49,6 @@ from asyncio import (
     StreamWriter as StreamWriter,
     SubprocessProtocol as SubprocessProtocol,
     SubprocessTransport as SubprocessTransport,
-    TaskGroup as TaskGroup,
-    Timeout as Timeout,
     TimeoutError as TimeoutError,
     TimerHandle as TimerHandle,
     Transport as Transport,
@@ -62,11 +60,7 @@ from asyncio import (
     _set_running_loop as _set_running_loop,
     _unregister_task as _unregister_task,
     all_tasks as all_tasks,
-    as_completed as as_completed,
-    create_task as create_task,
     current_task as current_task,
-    ensure_future as ensure_future,
-    gather as gather,
     get_event_loop as get_event_loop,
     get_event_loop_policy as get_event_loop_policy,
     get_running_loop as get_running_loop,
@@ -78,24 +72,29 @@ from asyncio import (
     run_coroutine_threadsafe as run_coroutine_threadsafe,
     set_event_loop as set_event_loop,
     set_event_loop_policy as set_event_loop_policy,
-    shield as shield,
-    sleep as sleep,
     start_server as start_server,
     start_unix_server as start_unix_server,
-    timeout as timeout,
-    timeout_at as timeout_at,
     to_thread as to_thread,
-    wait as wait,
-    wait_for as wait_for,
     wrap_future as wrap_future,
 )
 from typing import TYPE_CHECKING
 
 from . import _patch, _registry, _replacements, _submodules
+from ._combine import as_completed as as_completed, wait_for as wait_for
 from ._ferrio import (
     Future as Future,
     Task as Task,
+    TaskGroup as TaskGroup,
+    Timeout as Timeout,
     __version__ as __version__,
+    create_task as create_task,
+    ensure_future as ensure_future,
+    gather as gather,
+    shield as shield,
+    sleep as sleep,
+    timeout as timeout,
+    timeout_at as timeout_at,
+    wait as wait,
 )
 from ._loop import (
     Loop as Loop,
@@ -117,10 +116,9 @@ from ._subprocess_streams import (
 )
 
 if sys.version_info >= (3, 12):
-    from asyncio import (
-        create_eager_task_factory as create_eager_task_factory,
-        eager_task_factory as eager_task_factory,
-    )
+    from asyncio import create_eager_task_factory as create_eager_task_factory
+
+    from ._combine import eager_task_factory as eager_task_factory
 
 if sys.version_info >= (3, 13):
     from asyncio import QueueShutDown as QueueShutDown

@@ -3,10 +3,21 @@
 import asyncio
 import socket
 import ssl
-from asyncio import _CoroutineLike
+import sys
+from asyncio import (
+    _CoroutineLike,
+    create_task as create_task,
+    ensure_future as ensure_future,
+    gather as gather,
+    shield as shield,
+    sleep as sleep,
+    wait as wait,
+    wait_for as wait_for,
+)
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
-from typing import Any, TypeVar, TypeVarTuple, final
+from types import TracebackType
+from typing import Any, Self, TypeVar, TypeVarTuple, final
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 from typing_extensions import disjoint_base
@@ -19,12 +30,24 @@ __all__ = [
     "SSLTransport",
     "StreamTransport",
     "Task",
+    "TaskGroup",
+    "Timeout",
     "WritePipeTransport",
     "__version__",
     "best_tls_engine",
+    "create_task",
+    "ensure_future",
+    "gather",
     "registered_tasks",
+    "shield",
+    "sleep",
+    "timeout",
+    "timeout_at",
     "track_origins",
+    "wait",
 ]
+if sys.version_info >= (3, 12):
+    __all__ += ["wait_for"]
 
 __version__: str
 
@@ -41,6 +64,55 @@ class Future(asyncio.Future[_T]): ...
 # Both bases are classes with fields of their own, which Python code could not inherit from together.
 @disjoint_base
 class Task(Future[_T_co], asyncio.Task[_T_co]): ...  # type: ignore[misc, type-var]
+
+@final
+class Timeout:
+    def __init__(self, when: float | None) -> None: ...
+    def when(self) -> float | None: ...
+    def reschedule(self, when: float | None) -> None: ...
+    def expired(self) -> bool: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool | None: ...
+
+def timeout(delay: float | None) -> Timeout: ...
+def timeout_at(when: float | None) -> Timeout: ...
+
+@disjoint_base
+class TaskGroup:
+    def __init__(self) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        et: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None: ...
+    if sys.version_info >= (3, 14):
+        def create_task(
+            self,
+            coro: _CoroutineLike[_T],
+            *,
+            name: str | None = None,
+            context: Context | None = None,
+            **kwargs: Any,
+        ) -> asyncio.Task[_T]: ...
+    else:
+        def create_task(
+            self,
+            coro: _CoroutineLike[_T],
+            *,
+            name: str | None = None,
+            context: Context | None = None,
+        ) -> asyncio.Task[_T]: ...
+    if sys.version_info >= (3, 15):
+        def cancel(self) -> None: ...
+
+    def _on_task_done(self, task: asyncio.Task[object], /) -> None: ...
 
 def registered_tasks() -> list[Task[Any]]: ...
 def best_tls_engine() -> str: ...
@@ -59,6 +131,7 @@ class Loop:
 
     # The turns.
     def _run(self) -> None: ...
+    def _send_gathered(self) -> None: ...
     def _close(self) -> None: ...
     def stop(self) -> None: ...
     def is_running(self) -> bool: ...

@@ -18,6 +18,23 @@ import unittest
 _PRIVATE_TASK = {"asyncio.tasks._CTask": "Task"}
 _PRIVATE_FUTURE = {"asyncio.futures._CFuture": "Future"}
 
+_COMBINATORS = {
+    "asyncio.tasks": [
+        "as_completed",
+        "create_task",
+        "ensure_future",
+        "gather",
+        "shield",
+        "sleep",
+        "wait",
+        "wait_for",
+    ],
+    "asyncio.timeouts": ["Timeout", "timeout", "timeout_at"],
+    "asyncio.taskgroups": ["TaskGroup"],
+}
+if sys.version_info >= (3, 12):
+    _COMBINATORS["asyncio.tasks"] += ["create_eager_task_factory", "eager_task_factory"]
+
 # What the names in suites.toml's `in_place` replace: the attribute, and by what of the subject.
 # `_CTask` and `_CFuture` are what CPython's tests take for "the C implementation"; the rest of
 # asyncio does not look at them, so with these two in place the library itself is unpatched.
@@ -31,6 +48,12 @@ PLACES = {
         "asyncio.tasks.Task": "Task",
         "asyncio.Future": "Future",
         "asyncio.futures.Future": "Future",
+    },
+    "combine": {
+        f"{place}.{name}": name
+        for module, names in _COMBINATORS.items()
+        for name in names
+        for place in ("asyncio", module)
     },
     # Whatever makes a loop: the class by its public names, `asyncio.new_event_loop()` and the default policy.
     "loop": {
