@@ -93,9 +93,7 @@ class _AsCompleted(Generic[T]):
             self._timer.cancel()
 
 
-def as_completed(
-    fs: Iterable[Awaitable[T]], *, timeout: float | None = None
-) -> _AsCompleted[T]:
+def as_completed(fs: Iterable[Awaitable[T]], *, timeout: float | None = None) -> _AsCompleted[T]:
     """Return an iterator over awaitables in the order in which they complete.
 
     Plain iteration gives coroutines, each of which returns or raises what the next to complete did; asynchronous

@@ -79,11 +79,14 @@ PLACES = {
 
 
 def put_in_place(subject, in_place: str) -> None:
-    """Replace what `in_place` (names of PLACES, joined by +) stands for.
+    """Replace what `in_place` stands for: names of PLACES joined by +, or `patch` for all that the subject patches.
 
     Raises AttributeError if there is nothing of that name to replace, or to replace it by.
     """
     for place in in_place.split("+"):
+        if place == "patch":
+            subject.patch()
+            continue
         for target, name in PLACES[place].items():
             holder_name, _, attribute = target.rpartition(".")
             holder = pkgutil.resolve_name(holder_name)
