@@ -156,9 +156,9 @@ def _facts(row: Mapping[str, Any], loop: str, median: Mapping[str, Any]) -> dict
     if "median" in bare and loop != NO_LOOP:
         facts["loop's share"] = f"{1 - bare['median']['cpu_us'] / median['cpu_us']:.0%}"
     if median.get("threads") is not None:
-        facts["threads"] = number(median["threads"])
+        facts["threads"] = f"{median['threads']:.0f}"
     if median.get("lost"):
-        facts["datagrams lost"] = number(median["lost"])
+        facts["datagrams lost"] = f"{median['lost']:,.0f}"
     return facts
 
 

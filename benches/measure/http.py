@@ -36,7 +36,7 @@ def measure(row: Row, loop: str, settings: Settings) -> dict[str, Any]:
 def _load(row: Row, settings: Settings, server: Server, seconds: float) -> dict[str, Any]:
     wrk = settings.tools.wrk
     if wrk is None:
-        raise Failed("wrk is not installed")
+        raise Failed("wrk is not installed; on Debian: apt-get install wrk")
     command: list[str | Path] = [
         *(wrk, "--threads", "1", "--connections", str(CONNECTIONS)),
         *("--duration", f"{math.ceil(seconds)}s", "--script", SCRIPT),
