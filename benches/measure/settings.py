@@ -19,8 +19,10 @@ class Settings:
     """Seconds that are measured."""
     backends: Backends = field(default_factory=Backends)
     """The programs that clients talk to."""
+    allowance: float = 30
+    """Seconds that a measurement may take beside these."""
 
     @property
     def patience(self) -> float:
         """Seconds after which a measurement has failed."""
-        return self.warm_up + self.seconds + 30
+        return self.warm_up + self.seconds + self.allowance

@@ -10,12 +10,14 @@ The names are asyncio's and uvloop's: see `run`, `Runner`, `Loop`, `new_event_lo
 
 import sys
 
-from . import _registry
+from . import _combine, _registry
+from ._combine import *  # noqa: F403
 from ._ferrio import Future, Task, __version__
 from ._loop import Loop, new_event_loop
 from ._runners import Runner, run
 
 __all__ = ["Future", "Loop", "Runner", "Task", "__version__", "new_event_loop", "run"]
+__all__ += _combine.__all__
 
 # asyncio.all_tasks() shows ferrio's tasks from here on.
 _registry.install()

@@ -26,7 +26,7 @@
 //! }
 //! ```
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
@@ -238,9 +238,23 @@ macro_rules! define_coroutine {
     }};
 }
 
+/// The classes of all native coroutines.
+struct Classes(RefCell<Vec<*mut capi::PyTypeObject>>);
+
+// SAFETY: touched with the GIL held only (invariant 1 of the room `ffi`).
+unsafe impl Sync for Classes {}
+
+static NATIVE: Classes = Classes(RefCell::new(Vec::new()));
+
+/// Whether `object` is a coroutine written in Rust.
+pub fn is_native(object: &Bound<'_, PyAny>) -> bool {
+    NATIVE.0.borrow().contains(&object.get_type_ptr())
+}
+
 /// What [`define_coroutine!`](crate::define_coroutine) builds the class with.
 pub fn define<B: Body>(py: Python<'_>, definition: Definition) -> PyResult<()> {
     let class = build::<Coroutine<B>>(&py.get_type::<PyAny>(), definition)?;
+    NATIVE.0.borrow_mut().push(class.as_type_ptr());
     // So that isinstance() need not look for the methods.
     let coroutine = py.import("collections.abc")?.getattr("Coroutine")?;
     coroutine.call_method1(intern!(py, "register"), (class,)).map(drop)
