@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _ferrio, _tls
 from ._sendfile import Sendfile
-from ._signals import Signals
+from ._signals import Signals, in_main_thread
 from ._subprocesses import Subprocesses
 from ._unix import UnixSockets
 
@@ -57,13 +57,15 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         """Make a loop. `selector` is there for programs that give one to `asyncio.SelectorEventLoop`: ferrio's poller
         does its work, and it is left alone."""
-        # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
+        # What opens descriptors last: when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
         self._old_agen_hooks = None
         UnixSockets.__init__(self)
         Signals.__init__(self)
         Subprocesses.__init__(self)
         _ferrio.Loop.__init__(self)
+        if in_main_thread():
+            self._open_signals()
 
     def run_forever(self) -> None:
         """Run until `stop()` is called.

@@ -43,6 +43,11 @@ if sys.version_info < (3, 12) and hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_parent)
 
 
+def in_main_thread() -> bool:
+    """Return whether this is the thread that Python handles signals in."""
+    return threading.get_ident() == threading.main_thread().ident
+
+
 def _noop(signum: int, frame: FrameType | None) -> None:
     """Make Python write the signal's number to the wake-up descriptor; the loop calls the handler."""
 
@@ -52,8 +57,8 @@ class Signals(State):
 
     __slots__ = ()
 
-    # The pipe's ends between Python's signal handler and the loop, opened when a run or a handler first needs it. A
-    # pipe, for it holds 65,536 signals; a pair of sockets holds some 200.
+    # The pipe's ends between Python's signal handler and the loop, opened with a loop of the main thread, and with
+    # another when it first needs it. A pipe, for it holds 65,536 signals; a pair of sockets holds some 200.
     _signal_pipe: tuple[int, int] | None
     # Whether this run of the loop wants to be woken.
     _wakes_for_signals: bool
@@ -70,7 +75,7 @@ class Signals(State):
         Does nothing in any thread but the main one, where no signal is handled. Raises OSError when no descriptor is
         left for the pipe.
         """
-        if threading.get_ident() != threading.main_thread().ident:
+        if not in_main_thread():
             return
         _, end = self._open_signals()
         try:

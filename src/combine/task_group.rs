@@ -142,23 +142,26 @@ fn create_task<'py>(
     if let Some(parent) = this.parent_task.get(py) {
         ended::add_to_awaited_by(&task, &parent)?;
     }
+    // A subclass may have a method of its own for a task's end.
+    let is_ours = Ref::<TaskGroup>::cast_exact(this.as_any()).is_some();
+    let on_task_done =
+        if is_ours { None } else { Some(this.as_any().getattr(intern!(py, "_on_task_done"))?) };
     if cfg!(all(Py_3_12, not(Py_3_14))) && ended::is_done(&task)? {
-        run(this, &task)?;
+        match on_task_done {
+            None => run(this, &task)?,
+            Some(on_task_done) => drop(on_task_done.call1((&task,))?),
+        }
         return Ok(task);
     }
     this.tasks(py)?.add(&task)?;
     this.running.set(this.running.get() + 1);
-    match cast_exact(&task).filter(|_| Ref::<TaskGroup>::cast_exact(this.as_any()).is_some()) {
-        Some(future) => {
+    match (cast_exact(&task), on_task_done) {
+        (Some(future), None) => {
             future.add_callback(Callback::Watcher(Watcher::Group(this.to_owned())))?;
         }
-        None => {
-            // A subclass may have a method of its own for this.
-            let callback = match Ref::<TaskGroup>::cast_exact(this.as_any()) {
-                Some(this) => callback(this)?,
-                None => this.as_any().getattr(intern!(py, "_on_task_done"))?,
-            };
-            task.call_method1(intern!(py, "add_done_callback"), (callback,))?;
+        (_, on_task_done) => {
+            let on_task_done = on_task_done.map_or_else(|| callback(this), Ok)?;
+            task.call_method1(intern!(py, "add_done_callback"), (on_task_done,))?;
         }
     }
     if cfg!(Py_3_15) && this.aborting.get() && !ended::is_done(&task)? {

@@ -11,7 +11,7 @@ use super::Loop;
 use super::handle::{Handle, TimerHandle};
 use super::ready::Ready;
 use super::timer::Timer;
-use crate::ffi::{Args, Ref, Rest, call};
+use crate::ffi::{Args, Ref, Rest, call, error};
 use crate::{method, method0};
 
 /// What all four take behind their first arguments: `callback, *args, context=None`.
@@ -118,11 +118,12 @@ fn moment<'a, 'py>(
 /// The value of a float or an int, in seconds. What an addition makes of other types is Python's to say.
 #[inline]
 pub fn number(value: &Bound<'_, PyAny>) -> Option<f64> {
-    if value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyInt>() {
-        value.extract().ok()
-    } else {
-        None
+    if value.is_exact_instance_of::<PyFloat>() {
+        return value.extract().ok();
     }
+    // An int by way of a float object would cost more than the rest of the call.
+    let int = value.cast_exact::<PyInt>().ok()?;
+    error::ok(int.extract::<i32>(), value.py()).map(f64::from).or_else(|| value.extract().ok())
 }
 
 #[inline]
