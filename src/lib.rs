@@ -19,6 +19,8 @@ mod _ferrio {
     use crate::task::coroutine::track_origins;
     #[pymodule_export]
     use crate::task::registered_tasks;
+    #[pymodule_export]
+    use crate::transport::tls::engine::best_tls_engine;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -33,7 +35,7 @@ mod _ferrio {
         module.add("ReadPipeTransport", transport::read_pipe::define(py)?)?;
         module.add("WritePipeTransport", transport::write_pipe::define(py)?)?;
         module.add("SSLTransport", transport::tls::define(py)?)?;
-        module.setattr("_tls_engine", transport::tls::engine::best(py))?;
+        module.setattr("_tls_engine", py.None())?;
         transport::listener::define(py)
     }
 }

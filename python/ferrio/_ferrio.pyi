@@ -21,14 +21,15 @@ __all__ = [
     "Task",
     "WritePipeTransport",
     "__version__",
+    "best_tls_engine",
     "registered_tasks",
     "track_origins",
 ]
 
 __version__: str
 
-# Which engine new encrypted connections use: "openssl" or "memory_bio".
-_tls_engine: str
+# Which engine new encrypted connections use: "openssl", "memory_bio", or None for the best that can be had.
+_tls_engine: str | None
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -42,6 +43,7 @@ class Future(asyncio.Future[_T]): ...
 class Task(Future[_T_co], asyncio.Task[_T_co]): ...  # type: ignore[misc, type-var]
 
 def registered_tasks() -> list[Task[Any]]: ...
+def best_tls_engine() -> str: ...
 def track_origins(enabled: bool) -> None: ...
 
 @disjoint_base
