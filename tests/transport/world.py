@@ -233,9 +233,9 @@ class World:
 
 
 def _bound(sock: socket.socket) -> None:
-    """Keep the system's own buffers below the 8 MB that tests write in order that some of it waits: left to itself, a
-    busy machine lets them grow to ten."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    """Keep the system's own buffers below what tests write in order that some of it waits: left to itself, a
+    connection whose peer reads lets them grow to tens of megabytes."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
 
 
 def reset(sock: socket.socket) -> None:
