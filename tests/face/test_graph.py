@@ -46,8 +46,7 @@ def test_a_task_that_is_suspended_in_rust_is_shown_with_its_frames() -> None:
     graph, printed = ferrio.run(suspended())
     assert type(graph.future) is ferrio.Task
     names = [entry.frame.f_code.co_qualname for entry in graph.call_stack]
-    assert names[0] == "suspended.<locals>.inner"
-    assert names[1:] == ["Loop.sock_recv"]
+    assert names == ["Loop.sock_recv", "suspended.<locals>.inner"]
     assert [each.future.get_name() for each in graph.awaited_by] == ["outer"]
     assert "Task(name='inner'" in printed
     assert "Task(name='outer'" in printed
