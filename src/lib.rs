@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod event_loop;
 mod ffi;
 mod stdlib;
+mod sync;
 mod task;
 mod transport;
 
@@ -13,7 +14,7 @@ mod transport;
 mod _ferrio {
     use pyo3::prelude::*;
 
-    use crate::{event_loop, ffi, stdlib, task, transport};
+    use crate::{event_loop, ffi, stdlib, sync, task, transport};
 
     #[pymodule_export]
     use crate::task::coroutine::track_origins;
@@ -27,6 +28,7 @@ mod _ferrio {
         stdlib::load(py)?;
         ffi::function::define(py)?;
         task::define(module)?;
+        sync::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
         module.add("DatagramTransport", transport::datagram::define(py)?)?;

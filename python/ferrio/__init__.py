@@ -11,11 +11,43 @@ The names are asyncio's and uvloop's: see `run`, `Runner`, `Loop`, `new_event_lo
 import sys
 
 from . import _registry
-from ._ferrio import Future, Task, __version__
+from ._ferrio import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
+    Future,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    QueueShutDown,
+    Semaphore,
+    Task,
+    __version__,
+)
 from ._loop import Loop, new_event_loop
 from ._runners import Runner, run
 
-__all__ = ["Future", "Loop", "Runner", "Task", "__version__", "new_event_loop", "run"]
+__all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "Future",
+    "LifoQueue",
+    "Lock",
+    "Loop",
+    "PriorityQueue",
+    "Queue",
+    "QueueShutDown",
+    "Runner",
+    "Semaphore",
+    "Task",
+    "__version__",
+    "new_event_loop",
+    "run",
+]
 
 # asyncio.all_tasks() shows ferrio's tasks from here on.
 _registry.install()

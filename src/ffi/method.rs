@@ -4,6 +4,8 @@
 //! [`Args`](super::Args), and the result or the panic into what C expects. They expand to entries for
 //! [`Definition`](super::Definition).
 
+use pyo3::ffi;
+
 /// A method `fn(Ref<T>, &Args) -> PyResult<Bound<PyAny>>`.
 #[macro_export]
 macro_rules! method {
@@ -287,4 +289,14 @@ macro_rules! send_slots {
             },
         ]
     }};
+}
+
+/// The class method `__class_getitem__`, for a class that is generic to type checkers.
+pub fn class_getitem() -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: c"__class_getitem__".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: ffi::Py_GenericAlias },
+        ml_flags: ffi::METH_O | ffi::METH_CLASS,
+        ml_doc: c"__class_getitem__($type, item, /)\n--\n\nReturn a types.GenericAlias.".as_ptr(),
+    }
 }

@@ -58,6 +58,12 @@ impl Future {
         self.blocking.set(true);
     }
 
+    /// Whether it was cancelled.
+    #[inline]
+    pub fn cancelled(&self) -> bool {
+        self.state.get() == State::Cancelled
+    }
+
     /// Whether it is done, in one way or the other.
     #[inline]
     pub fn done(&self) -> bool {

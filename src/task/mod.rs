@@ -27,7 +27,7 @@ pub mod task;
 mod task_type;
 
 pub use registry::registered_tasks;
-pub use task::{Task, create_future, create_task};
+pub use task::{Task, create_future, create_future_of, create_task};
 
 /// Builds the classes and adds those that Python may call to `module`.
 pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -28,7 +28,8 @@ struct Verdict {
 // SAFETY: touched with the GIL held only (invariant 1 of the room `ffi`).
 unsafe impl Sync for Verdict {}
 
-/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, if it is one.
+/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, and whose futures may be made without
+/// its `create_future`, if it is one.
 #[inline]
 pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref<'a, 'py, Loop>>> {
     static LAST: Verdict = Verdict { class: Slot::empty(), direct: Cell::new(false) };
@@ -40,7 +41,7 @@ pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref
     Ok(LAST.direct.get().then(|| unsafe { Ref::from_ptr(event_loop.py(), event_loop.as_ptr()) }))
 }
 
-/// Whether `event_loop` is ferrio's, with `call_soon` and `get_debug` from there.
+/// Whether `event_loop` is ferrio's, with these methods from there.
 #[cold]
 fn is_direct(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
     if Ref::<Loop>::cast(event_loop).is_none() {
@@ -48,7 +49,7 @@ fn is_direct(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
     let py = event_loop.py();
     let (class, ours) = (event_loop.get_type(), Loop::class().get(py));
-    for name in [intern!(py, "call_soon"), intern!(py, "get_debug")] {
+    for name in [intern!(py, "call_soon"), intern!(py, "get_debug"), intern!(py, "create_future")] {
         if !class.getattr(name)?.is(&ours.getattr(name)?) {
             return Ok(false);
         }

@@ -310,6 +310,15 @@ pub fn create_future(event_loop: Ref<'_, '_, Loop>) -> PyResult<Owned<Future>> {
     Ok(future)
 }
 
+/// `event_loop.create_future()`, of any loop.
+#[inline]
+pub fn create_future_of<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    match schedule::direct(event_loop)? {
+        Some(native) => Ok(create_future(native)?.into_any(native.py())),
+        None => event_loop.call_method0(intern!(event_loop.py(), "create_future")),
+    }
+}
+
 /// `loop.create_task(coro, *, name=None, context=None)` and, from 3.12 on, `eager_start=False`.
 pub fn create_task<'py>(
     event_loop: Ref<'_, 'py, Loop>,

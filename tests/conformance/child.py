@@ -31,6 +31,21 @@ PLACES = {
         "asyncio.Future": "Future",
         "asyncio.futures.Future": "Future",
     },
+    # As CPython's tests of the primitives take them.
+    "sync": {
+        f"asyncio.{name}": name
+        for name in (
+            "Lock",
+            "Event",
+            "Condition",
+            "Semaphore",
+            "BoundedSemaphore",
+            "Barrier",
+            "Queue",
+            "LifoQueue",
+            "PriorityQueue",
+        )
+    },
 }
 
 
