@@ -55,6 +55,9 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
     def __init__(self) -> None:
         # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
+        self._signal_sockets = None
+        self._signal_handlers = {}
+        self._old_agen_hooks = None
         UnixSockets.__init__(self)
         Subprocesses.__init__(self)
         _ferrio.Loop.__init__(self)

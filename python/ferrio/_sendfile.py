@@ -14,13 +14,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from . import _ferrio
+from ._state import State
 
 # On 32-bit systems more than 1 GiB at once would overflow.
 _LARGEST_BLOCK = sys.maxsize // 2 + 1
 
 
-class Sendfile(_ferrio.Loop):
+class Sendfile(State):
     """The native loop with its half of `sendfile` and `sock_sendfile`."""
+
+    __slots__ = ()
 
     async def _sock_sendfile_native(
         self, sock: socket.socket, file: Any, offset: int, count: int | None

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from . import _ferrio
+from ._state import State
 
 if TYPE_CHECKING:
     from ._ferrio import _Ts
@@ -25,11 +26,13 @@ def _noop(signum: int, frame: FrameType | None) -> None:
     """Make Python write the signal's number to the wake-up descriptor; the loop calls the handler."""
 
 
-class Signals(_ferrio.Loop):
+class Signals(State):
     """The native loop with `add_signal_handler` and `remove_signal_handler`."""
 
+    __slots__ = ()
+
     # The sockets between Python's signal handler and the loop, made with the first handler.
-    _signal_sockets: tuple[socket.socket, socket.socket] | None = None
+    _signal_sockets: tuple[socket.socket, socket.socket] | None
     _signal_handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...], Context]]
 
     def add_signal_handler(

@@ -14,6 +14,7 @@ from asyncio import base_subprocess, unix_events
 from typing import Any
 
 from . import _ferrio
+from ._state import State
 
 _logger = logging.getLogger("asyncio")
 _SelectorEventLoop: Any = unix_events._UnixSelectorEventLoop
@@ -33,8 +34,10 @@ else:
         return False
 
 
-class Subprocesses(_ferrio.Loop):
+class Subprocesses(State):
     """The native loop with what `subprocess_exec` and `subprocess_shell` need."""
+
+    __slots__ = ()
 
     # The children that the poller watches, by their pidfds.
     _children: dict[int, base_subprocess.BaseSubprocessTransport]

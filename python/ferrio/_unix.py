@@ -12,6 +12,8 @@ _logger = logging.getLogger("asyncio")
 class UnixSockets:
     """`create_unix_connection` and `create_unix_server`, as this interpreter's asyncio has them."""
 
+    __slots__ = ()
+
     create_unix_connection = asyncio.SelectorEventLoop.create_unix_connection
     create_unix_server = asyncio.SelectorEventLoop.create_unix_server
 
