@@ -452,8 +452,8 @@ pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {
             abort,
             c"abort($self)\n--\n\nBreak the barrier; those who wait or come get a BrokenBarrierError."
         ),
-        method0!(Barrier, c"__aenter__", aenter, c"__aenter__($self)\n--\n\n"),
-        method!(Barrier, c"__aexit__", aexit, c"__aexit__($self, exc_type, exc, tb)\n--\n\n"),
+        method0!(Barrier, c"__aenter__", aenter, c"__aenter__($self)\n--\n\nWait, as wait() does."),
+        method!(Barrier, c"__aexit__", aexit, c"__aexit__($self, exc_type, exc, tb)\n--\n\nDo nothing."),
         get_loop_method!(Barrier),
     ];
     let mut attributes = bindable_attributes!(Barrier);

@@ -138,12 +138,17 @@ macro_rules! context_methods {
     ($class:ty) => {{
         use $crate::sync::context;
         vec![
-            $crate::method0!($class, c"__aenter__", context::enter, c"__aenter__($self)\n--\n\n"),
+            $crate::method0!(
+                $class,
+                c"__aenter__",
+                context::enter,
+                c"__aenter__($self)\n--\n\nAcquire, as acquire() does; return None."
+            ),
             $crate::method!(
                 $class,
                 c"__aexit__",
                 context::exit,
-                c"__aexit__($self, exc_type, exc, tb)\n--\n\n"
+                c"__aexit__($self, exc_type, exc, tb)\n--\n\nRelease, as release() does."
             ),
         ]
     }};

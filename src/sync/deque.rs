@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::ffi::call::{call0, call1};
 use crate::ffi::{Slot, Traversal, Visit, error};
@@ -132,6 +132,17 @@ impl Deque {
         Ok(shown)
     }
 
+    /// A new list of the objects. Raises what iterating a shown container raises.
+    pub fn to_list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        if let Some(shown) = self.shown.get(py) {
+            let list = PyList::empty(py);
+            list.call_method1(intern!(py, "extend"), (shown,))?;
+            return Ok(list);
+        }
+        let native: Vec<_> = self.native.borrow().iter().map(|it| it.get_or_none(py)).collect();
+        PyList::new(py, native)
+    }
+
     /// Holds its objects in `container` from now on; those that it has are released.
     pub fn replace(&self, container: Bound<'_, PyAny>) {
         self.shown.set(container);
@@ -149,13 +160,5 @@ impl Deque {
     pub fn traverse(&self, visit: &Visit) -> Traversal {
         visit.slot(&self.shown)?;
         self.native.borrow().iter().try_for_each(|object| visit.slot(object))
-    }
-}
-
-/// `[*container]`. Raises what iterating it raises.
-pub fn to_list<'py>(container: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: the container is alive; the result is an owned reference or null.
-    unsafe {
-        Bound::from_owned_ptr_or_err(container.py(), capi::PySequence_List(container.as_ptr()))
     }
 }

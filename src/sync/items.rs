@@ -76,6 +76,11 @@ impl Items {
         }
     }
 
+    /// A new list of the items.
+    pub fn to_list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        self.objects.to_list(py)
+    }
+
     /// Keeps the items in `container` from now on.
     pub fn replace(&self, container: Bound<'_, PyAny>) {
         self.objects.replace(container);

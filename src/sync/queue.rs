@@ -330,8 +330,7 @@ impl<'py> Ref<'_, 'py, Queue> {
         let py = self.py();
         let mut text = format!("maxsize={}", self.maxsize(py).repr()?);
         if !self.items.is_empty(py)? {
-            let items = super::deque::to_list(&self.items.show(py)?)?;
-            text += &format!(" _queue={}", items.repr()?);
+            text += &format!(" _queue={}", self.items.to_list(py)?.repr()?);
         }
         for (name, line) in [("_getters", &self.getters), ("_putters", &self.putters)] {
             match line.len(py)? {

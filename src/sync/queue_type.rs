@@ -2,11 +2,13 @@
 
 use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi as capi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString, PyType};
 
 use super::attributes::{bindable_attributes, get_loop_method, show_line};
 use super::queue::{LifoQueue, PriorityQueue, Queue};
+use super::waiters::wake;
 use super::{boolean, none, queue_wait};
 use crate::ffi::function::mark_coroutine_methods;
 use crate::ffi::method::class_getitem;
@@ -91,6 +93,19 @@ fn str<'py>(this: Ref<'_, 'py, Queue>) -> PyResult<Bound<'py, PyAny>> {
     Ok(PyString::new(this.py(), &format!("<{name} {}>", this.format()?)).into_any())
 }
 
+fn wakeup_next<'py>(
+    this: Ref<'_, 'py, Queue>,
+    waiters: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    while waiters.is_truthy()? {
+        if wake(&waiters.call_method0(intern!(py, "popleft"))?, none(py))? {
+            break;
+        }
+    }
+    Ok(none(py))
+}
+
 fn maxsize<'py>(this: Ref<'_, 'py, Queue>) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.maxsize(this.py()))
 }
@@ -166,6 +181,12 @@ fn methods() -> Vec<capi::PyMethodDef> {
         method1!(Queue, c"_put", put_item, c"_put($self, item, /)\n--\n\n\
             Take an item in. For subclasses to override."),
         method0!(Queue, c"_format", format_it, c"_format($self)\n--\n\nReturn what repr() tells."),
+        method1!(
+            Queue,
+            c"_wakeup_next",
+            wakeup_next,
+            c"_wakeup_next($self, waiters, /)\n--\n\nWake the first that waits in _getters or _putters."
+        ),
         class_getitem(),
         get_loop_method!(Queue),
     ]

@@ -3,10 +3,12 @@
 //! Most are ferrio's own. On another loop than ferrio's they are what its `create_future()` makes, and are asked by
 //! their methods.
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::deque::Deque;
+use crate::event_loop::Loop;
 use crate::ffi::call::Sent;
 use crate::ffi::{Class, Ref, Slot, call};
 use crate::stdlib::stdlib;
@@ -31,8 +33,15 @@ pub trait Waitable: Bindable {
 /// Raises `RuntimeError` when it belongs to another.
 pub fn running_loop<'py, T: Bindable>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    let running = call::call0(stdlib(py).get_running_loop.bind(py))?;
     let bound = this.fields().event_loop();
+    // The common case, found out without asking asyncio. (Whoever runs another loop inside of this one is refused by
+    // the task that gets this one's future.)
+    if let Some(event_loop) = bound.get(py)
+        && Ref::<Loop>::cast(&event_loop).is_some_and(|native| native.runs_here())
+    {
+        return Ok(event_loop);
+    }
+    let running = call::call0(stdlib(py).get_running_loop.bind(py))?;
     if bound.as_ptr() == running.as_ptr() {
         return Ok(running);
     }
@@ -48,9 +57,7 @@ pub fn running_loop<'py, T: Bindable>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'
 #[cold]
 fn elsewhere(primitive: &Bound<'_, PyAny>) -> PyErr {
     match primitive.repr() {
-        Ok(repr) => pyo3::exceptions::PyRuntimeError::new_err(format!(
-            "{repr} is bound to a different event loop"
-        )),
+        Ok(repr) => PyRuntimeError::new_err(format!("{repr} is bound to a different event loop")),
         Err(error) => error,
     }
 }
