@@ -7,6 +7,7 @@ mod event_loop;
 mod ffi;
 mod stdlib;
 mod streams;
+mod sync;
 mod task;
 mod transport;
 
@@ -15,7 +16,7 @@ mod transport;
 mod _ferrio {
     use pyo3::prelude::*;
 
-    use crate::{combine, event_loop, ffi, stdlib, streams, task, transport};
+    use crate::{combine, event_loop, ffi, stdlib, streams, sync, task, transport};
 
     #[pymodule_export]
     use crate::task::coroutine::track_origins;
@@ -33,6 +34,7 @@ mod _ferrio {
         task::define(module)?;
         combine::define(module)?;
         streams::define(module)?;
+        sync::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
         module.add("DatagramTransport", transport::datagram::define(py)?)?;

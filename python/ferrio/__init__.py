@@ -17,31 +17,22 @@ from asyncio import (
     FIRST_EXCEPTION as FIRST_EXCEPTION,
     AbstractEventLoop as AbstractEventLoop,
     AbstractServer as AbstractServer,
-    Barrier as Barrier,
     BaseEventLoop as BaseEventLoop,
     BaseProtocol as BaseProtocol,
     BaseTransport as BaseTransport,
-    BoundedSemaphore as BoundedSemaphore,
     BrokenBarrierError as BrokenBarrierError,
     BufferedProtocol as BufferedProtocol,
     CancelledError as CancelledError,
-    Condition as Condition,
     DatagramProtocol as DatagramProtocol,
     DatagramTransport as DatagramTransport,
-    Event as Event,
     Handle as Handle,
     IncompleteReadError as IncompleteReadError,
     InvalidStateError as InvalidStateError,
-    LifoQueue as LifoQueue,
     LimitOverrunError as LimitOverrunError,
-    Lock as Lock,
-    PriorityQueue as PriorityQueue,
     Protocol as Protocol,
-    Queue as Queue,
     QueueEmpty as QueueEmpty,
     QueueFull as QueueFull,
     ReadTransport as ReadTransport,
-    Semaphore as Semaphore,
     SendfileNotAvailableError as SendfileNotAvailableError,
     Server as Server,
     SubprocessProtocol as SubprocessProtocol,
@@ -75,6 +66,16 @@ from typing import TYPE_CHECKING
 from . import _patch, _registry, _replacements, _submodules
 from ._combine import as_completed as as_completed, wait_for as wait_for
 from ._ferrio import (
+    Barrier as Barrier,
+    BoundedSemaphore as BoundedSemaphore,
+    Condition as Condition,
+    Event as Event,
+    LifoQueue as LifoQueue,
+    Lock as Lock,
+    PriorityQueue as PriorityQueue,
+    Queue as Queue,
+    Semaphore as Semaphore,
+    QueueShutDown as QueueShutDown,
     Future as Future,
     StreamReader as StreamReader,
     StreamReaderProtocol as StreamReaderProtocol,
@@ -121,9 +122,6 @@ if sys.version_info >= (3, 12):
     from asyncio import create_eager_task_factory as create_eager_task_factory
 
     from ._combine import eager_task_factory as eager_task_factory
-
-if sys.version_info >= (3, 13):
-    from asyncio import QueueShutDown as QueueShutDown
 
 if sys.version_info >= (3, 14):
     from asyncio import (
@@ -186,7 +184,7 @@ if TYPE_CHECKING:
         unix_events as unix_events,
     )
 else:
-    _more = ["EventLoop", "Loop", "TaskGroup", "__version__", "patch", "patched", "unpatch"]
+    _more = ["EventLoop", "Loop", "QueueShutDown", "TaskGroup", "__version__", "patch", "patched", "unpatch"]
     _more += [name for name in ("EventLoopPolicy", "install") if name in globals()]
     __all__ = sorted({*asyncio.__all__, *_more})
 

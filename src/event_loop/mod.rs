@@ -121,6 +121,12 @@ impl Loop {
         self.closed.get()
     }
 
+    /// Whether this thread runs the loop.
+    #[inline]
+    pub fn runs_here(&self) -> bool {
+        self.thread.get() == current_thread()
+    }
+
     /// The number of this turn; `None` while the loop doesn't run.
     #[inline]
     pub fn turn(&self) -> Option<u64> {

@@ -28,7 +28,8 @@ struct Verdict {
 // SAFETY: touched with the GIL held only (invariant 1 of the room `ffi`).
 unsafe impl Sync for Verdict {}
 
-/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, if it is one.
+/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, and whose futures may be made without
+/// its `create_future`, if it is one.
 #[inline]
 pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref<'a, 'py, Loop>>> {
     static LAST: Verdict = Verdict { class: Slot::empty(), direct: Cell::new(false) };

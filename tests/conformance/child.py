@@ -75,6 +75,21 @@ PLACES = {
             "start_unix_server",
         )
     },
+    # As CPython's tests of the primitives take them.
+    "sync": {
+        f"asyncio.{name}": name
+        for name in (
+            "Lock",
+            "Event",
+            "Condition",
+            "Semaphore",
+            "BoundedSemaphore",
+            "Barrier",
+            "Queue",
+            "LifoQueue",
+            "PriorityQueue",
+        )
+    },
 }
 
 

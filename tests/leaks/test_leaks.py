@@ -20,6 +20,7 @@ WORKLOADS = {
     "handles": 1_000_000,
     "timers": 100_000,
     "tasks": 1_000_000,
+    "primitives": 5_000,
 }
 
 # A debug build is slow. A tenth is enough still.
