@@ -8,6 +8,7 @@ loops: these coroutines are genuine ones, behave as those of the interpreter tha
 import asyncio
 import logging
 import os
+import selectors
 import socket
 import ssl
 import sys
@@ -53,7 +54,9 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
             loop: asyncio.AbstractEventLoop,
         ) -> list[Any]: ...
 
-    def __init__(self) -> None:
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        """Make a loop. `selector` is there for programs that give one to `asyncio.SelectorEventLoop`: ferrio's poller
+        does its work, and it is left alone."""
         # What opens descriptors last: when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
         self._old_agen_hooks = None

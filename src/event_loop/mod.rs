@@ -5,7 +5,8 @@
 //!
 //! - `io.rs`: the poller, and what becomes of it in a forked child;
 //! - `ready.rs`, `run.rs`: the queue of what runs next, and the turn that runs it;
-//! - `schedule.rs`, `handle.rs`: `call_soon`, `call_later`, `call_at`, and what they return;
+//! - `schedule.rs`, `handle.rs`, `timer.rs`: `call_soon`, `call_later`, `call_at`, what they return, and what else waits
+//!   for its time;
 //! - `readers.rs`: file descriptors that are watched, by `add_reader` or by a transport;
 //! - `sockets.rs`, `socket_call.rs`, `readiness.rs`: `sock_recv` and its like, the coroutines that they return, and
 //!   what is remembered of their sockets;
@@ -16,7 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::CStr;
 
-use ferrio_reactor::{TimerKey, TimerQueue};
+use ferrio_reactor::{TimerKey, TimerQueue, clock};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
@@ -37,15 +38,16 @@ pub mod readers;
 mod readiness;
 pub mod ready;
 mod run;
-mod schedule;
+pub mod schedule;
 mod servers;
 mod socket_call;
 mod sockets;
+pub mod timer;
 
-use handle::TimerHandle;
 use io::Io;
 use readers::Source;
 use ready::Ready;
+use timer::Timer;
 
 /// The fields of `ferrio.Loop`.
 #[derive(Default)]
@@ -53,7 +55,7 @@ pub struct Loop {
     /// What `__init__` opens; empty before that and after `close`.
     io: RefCell<Option<Io>>,
     ready: RefCell<VecDeque<Ready>>,
-    timers: RefCell<TimerQueue<Owned<TimerHandle>>>,
+    timers: RefCell<TimerQueue<Timer>>,
     /// What watches each file descriptor, by its number.
     sources: RefCell<Vec<Source>>,
     /// Transports with writes to send at the end of this turn.
@@ -90,7 +92,7 @@ impl Class for Loop {
             ready.traverse(visit)?;
         }
         for timer in self.timers.borrow().values() {
-            visit.pointer(timer.as_ptr())?;
+            timer.traverse(visit)?;
         }
         for source in self.sources.borrow().iter() {
             source.traverse(visit)?;
@@ -117,6 +119,12 @@ impl Loop {
     /// Whether the loop was closed.
     pub fn is_closed(&self) -> bool {
         self.closed.get()
+    }
+
+    /// Whether this thread runs the loop.
+    #[inline]
+    pub fn runs_here(&self) -> bool {
+        self.thread.get() == current_thread()
     }
 
     /// The number of this turn; `None` while the loop doesn't run.
@@ -174,8 +182,28 @@ impl Loop {
     }
 
     /// Takes a timer out of the queue, before it is due.
-    pub fn cancel_timer(&self, key: TimerKey) -> Option<Owned<TimerHandle>> {
+    pub fn cancel_timer(&self, key: TimerKey) -> Option<Timer> {
         self.timers.borrow_mut().cancel(key)
+    }
+
+    /// Lets `timer` become ready at `when`, in seconds of the loop's clock.
+    #[inline]
+    pub fn add_timer(&self, when: f64, timer: Timer) -> TimerKey {
+        // A float's conversion saturates: what lies before the clock's zero is due, infinity never is.
+        let deadline = (when * 1e9) as u64;
+        self.timers.borrow_mut().insert(deadline, timer)
+    }
+
+    /// The loop's clock, in seconds: `time.monotonic()`.
+    #[inline]
+    pub fn seconds(&self) -> f64 {
+        clock::now() as f64 / 1e9
+    }
+
+    /// Whether a task of this loop is made by the loop itself, not by a factory.
+    #[inline]
+    pub fn makes_tasks(&self) -> bool {
+        self.task_factory.is_empty() && !self.closed.get()
     }
 
     /// Lets go of everything that is scheduled or watched. Callbacks of the objects' own finalizers may schedule more.

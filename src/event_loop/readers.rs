@@ -17,7 +17,7 @@ use super::io::Io;
 use super::readiness::{self, KnownSocket};
 use super::ready::Ready;
 use super::{Loop, boolean, none};
-use crate::ffi::{Args, Owned, Ref, Traversal, Visit, call};
+use crate::ffi::{Args, Owned, Ref, Signature, Traversal, Visit, call};
 use crate::task::future::Future;
 use crate::transport::datagram::DatagramTransport;
 use crate::transport::listener::Listener;
@@ -356,15 +356,14 @@ fn add<'py>(
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    let [Some(file), Some(callback)] = [args.get(0), args.get(1)] else {
-        return Err(PyTypeError::new_err(format!(
-            "{name}() missing required arguments: 'fd' and 'callback'"
-        )));
+    let signature = Signature { name, parameters: ["fd", "callback"], positional: 2, required: 2 };
+    let ([Some(file), Some(callback)], rest) = args.parse_with_rest(&signature)? else {
+        unreachable!("required arguments were given");
     };
     this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (file,))?;
     this.check_closed()?;
     let fd = descriptor(&file)?;
-    let handle = Handle::create(this, callback.to_owned(), args.rest(2), call::copy_context(py)?)?;
+    let handle = Handle::create(this, callback.to_owned(), rest, call::copy_context(py)?)?;
     Loop::set_callback(this, fd, direction, Some(handle.clone_ref(py)))?;
     Ok(handle.into_any(py))
 }
@@ -468,27 +467,27 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"add_reader",
             add_reader,
-            c"add_reader(fd, callback, *args)\n\nCall the callback whenever fd is readable."
+            c"add_reader($self, /, fd, callback, *args)\n--\n\nCall the callback whenever fd is readable."
         ),
         method!(
             Loop,
             c"add_writer",
             add_writer,
-            c"add_writer(fd, callback, *args)\n\nCall the callback whenever fd is writable."
+            c"add_writer($self, /, fd, callback, *args)\n--\n\nCall the callback whenever fd is writable."
         ),
         method_named1!(
             Loop,
             "remove_reader",
             "fd",
             remove_reader,
-            c"Stop watching fd for reading; return True if it was watched."
+            c"remove_reader($self, /, fd)\n--\n\nStop watching fd for reading; return True if it was watched."
         ),
         method_named1!(
             Loop,
             "remove_writer",
             "fd",
             remove_writer,
-            c"Stop watching fd for writing; return True if it was watched."
+            c"remove_writer($self, /, fd)\n--\n\nStop watching fd for writing; return True if it was watched."
         ),
         method!(Loop, c"_add_reader", add_reader_handle, c"Like add_reader(); return the handle."),
         method!(Loop, c"_add_writer", add_writer_handle, c"Like add_writer(); return the handle."),

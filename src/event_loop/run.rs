@@ -12,6 +12,7 @@ use super::handle::HoldsCallback;
 use super::readers::os_error;
 use super::ready::Ready;
 use super::{Loop, is_exit, none};
+use crate::combine::timeout::Timeout;
 use crate::ffi::Ref;
 use crate::ffi::error::both;
 use crate::task;
@@ -100,6 +101,22 @@ impl Loop {
                 let timer = timer.get(py);
                 timer.callback().run(timer.as_any())
             }
+            Ready::Wake(future) => {
+                let future = future.get(py);
+                if future.done() { Ok(()) } else { future.set_result(py.None().into_bound(py)) }
+            }
+            Ready::Timeout(timeout) => {
+                let timeout = timeout.get(py);
+                Timeout::on_timeout(timeout)
+                    .or_else(|error| Self::callback_failed(this, error, timeout.as_any()))
+            }
+            Ready::Ended(watcher, future) => {
+                let future = future.get(py);
+                watcher.run(future.as_any()).or_else(|error| {
+                    let callable = watcher.callable(py)?;
+                    Self::callback_failed(this, error, &callable)
+                })
+            }
             Ready::Stream(stream) => {
                 let stream = stream.get(py);
                 stream.on_ready().or_else(|error| Self::failed(this, error, stream.as_any()))
@@ -113,6 +130,17 @@ impl Loop {
                 listener.on_ready().or_else(|error| Self::failed(this, error, listener.as_any()))
             }
         }
+    }
+
+    /// Reports what a native callback raised.
+    #[cold]
+    fn callback_failed(
+        this: Ref<'_, '_, Self>,
+        error: PyErr,
+        callback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let message = format!("Exception in callback {}", callback.repr()?);
+        Self::report(this, error, &message, &[])
     }
 
     /// Reports what a transport's turn raised, so that the others go on.
@@ -183,8 +211,7 @@ impl Loop {
         loop {
             let due = self.timers.borrow_mut().pop_due(now);
             let Some(timer) = due else { break };
-            timer.get(py).set_key(None);
-            self.push(Ready::Timer(timer));
+            self.push(timer.due(py));
         }
     }
 

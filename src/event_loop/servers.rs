@@ -57,7 +57,7 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"_listen",
             start_serving,
-            c"_listen(protocol_factory, sock, server, backlog, context)\n\nAccept connections from now on."
+            c"_listen($self, /, protocol_factory, sock, server, backlog, context)\n--\n\nAccept connections from now on."
         ),
         method1!(Loop, c"_stop_serving", stop_serving, c"Accept no more and close the socket."),
     ]

@@ -36,7 +36,8 @@ pub trait Class: Sized + 'static {
     /// Releases what may be part of a reference cycle. The object stays usable: its methods may be called after.
     fn clear(&self);
 
-    /// Whether an instance that dies now needs [`finalize`](Class::finalize): a cheap question, asked at every death.
+    /// Whether an instance that dies now needs [`finalize`](Class::finalize), which is not called otherwise: a cheap
+    /// question, asked at every death.
     fn must_finalize(&self) -> bool {
         Self::FINALIZER
     }
@@ -146,6 +147,8 @@ pub struct Definition {
     pub dictionary: bool,
     /// Whether the fields begin with a `vectorcallfunc`, by which the instances are called; as methods too.
     pub vectorcall: bool,
+    /// Whether CPython's messages name it without its module, as they do with classes written in Python.
+    pub plain_name: bool,
     /// The least offset of the fields, in bytes.
     pub fields_behind: usize,
     /// A class of ours to be the first base, before that of the interpreter. Its fields must lie at the same offset as
@@ -252,9 +255,24 @@ pub fn build<'py, T: Class>(
         Bound::from_owned_ptr_or_err(py, kind)?.cast_into_unchecked::<PyType>()
     };
     drop(hidden);
+    if definition.plain_name {
+        use_plain_name(&kind);
+    }
     cell.weak_references.set(kind.getattr("__weakrefoffset__")?.extract::<isize>()? != 0);
     cell.kind.set(kind.clone().into_ptr().cast());
     Ok(kind)
+}
+
+/// Takes the module out of the name by which CPython's messages know `class`; `__module__` is kept elsewhere.
+fn use_plain_name(class: &Bound<'_, PyType>) {
+    let kind: *mut ffi::PyTypeObject = class.as_type_ptr();
+    // SAFETY: a ready heap type of ours that nobody else has yet; its name lives as long as it, and so does the end of it.
+    unsafe {
+        let name = CStr::from_ptr((*kind).tp_name);
+        if let Some(dot) = name.to_bytes().iter().rposition(|&byte| byte == b'.') {
+            (*kind).tp_name = name.as_ptr().add(dot + 1);
+        }
+    }
 }
 
 /// A word behind the first `size` bytes of the instances, which CPython finds by that name.

@@ -154,6 +154,10 @@ unsafe fn clear_base<T: Class>(object: *mut ffi::PyObject) {
 pub(super) unsafe extern "C" fn finalize<T: Class>(object: *mut ffi::PyObject) {
     // SAFETY: CPython calls with a live instance and the GIL; the exception in flight is put back as it was.
     unsafe {
+        // The collector calls this for every instance that it finds unreachable.
+        if !(*T::class().fields::<T>(object)).must_finalize() {
+            return;
+        }
         let py = Python::assume_attached();
         let in_flight = PyErr::take(py);
         super::call::enter(|py| {

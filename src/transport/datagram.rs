@@ -130,10 +130,8 @@ impl Class for DatagramTransport {
     }
 
     fn finalize(this: Ref<'_, '_, Self>) {
-        if this.must_finalize() {
-            this.warn_unclosed();
-            this.endpoint.close(this.py());
-        }
+        this.warn_unclosed();
+        this.endpoint.close(this.py());
     }
 }
 

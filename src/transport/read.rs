@@ -15,6 +15,7 @@ use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::WritableBuffer;
 use crate::ffi::{Ref, call};
 use crate::method0;
+use crate::streams::{self, Landing, StreamReader};
 
 /// The most that one read takes: asyncio's own limit.
 pub const READ_SIZE: usize = 256 * 1024;
@@ -43,6 +44,10 @@ pub(super) fn read_once(transport: Ref<'_, '_, StreamTransport>) -> PyResult<()>
         read_ciphertext(transport, &protocol)
     } else if transport.buffered.get() {
         read_into_buffer(transport, &protocol)
+    } else if transport.streamed.get()
+        && let Some(reader) = streams::direct_reader(&protocol)
+    {
+        read_into_stream(transport, reader.get(transport.py()))
     } else {
         read_data(transport, &protocol)
     }
@@ -66,6 +71,21 @@ fn read_data(transport: Ref<'_, '_, StreamTransport>, protocol: &Bound<'_, PyAny
                     .fatal_error(error, "Fatal error: protocol.data_received() call failed."),
             }
         }
+    }
+}
+
+fn read_into_stream(
+    transport: Ref<'_, '_, StreamTransport>,
+    reader: Ref<'_, '_, StreamReader>,
+) -> PyResult<()> {
+    let mut landing = Landing::take();
+    match receive(&transport, &mut landing) {
+        Err(error) => transport.fatal_error(os_error(error), READ_ERROR),
+        Ok(Read::Empty) => Ok(()),
+        Ok(Read::End) => ended(transport),
+        Ok(Read::Data(count)) => reader.receive(landing, count).or_else(|error| {
+            transport.fatal_error(error, "Fatal error: protocol.data_received() call failed.")
+        }),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
 use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
+use crate::streams;
 use crate::{attribute, method_named1, method0, unary_slot};
 
 /// The fields of `ferrio.StreamTransport`.
@@ -43,6 +44,8 @@ pub struct StreamTransport {
     pub(super) buffered: Cell<bool>,
     /// Whether the protocol is a [`TlsTransport`], which is called without Python's help.
     pub(super) encrypted: Cell<bool>,
+    /// Whether the protocol is a stream's, whose reader takes what is received without Python's help.
+    pub(super) streamed: Cell<bool>,
     /// Whether an entry of the loop's ready queue stands for this transport.
     queued: Cell<bool>,
     /// Whether the protocol's `connection_made` was called.
@@ -110,9 +113,6 @@ impl Class for StreamTransport {
     }
 
     fn finalize(this: Ref<'_, '_, Self>) {
-        if !this.must_finalize() {
-            return;
-        }
         let py = this.py();
         this.warn_unclosed();
         this.endpoint.close(py);
@@ -322,6 +322,7 @@ impl StreamTransport {
     fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         self.buffered.set(is_buffered(protocol)?);
         self.encrypted.set(Ref::<TlsTransport>::cast_exact(protocol).is_some());
+        self.streamed.set(streams::is_direct(protocol));
         self.protocol.set(protocol.clone());
         Ok(())
     }

@@ -424,8 +424,12 @@ async def pipes(count: int) -> None:
     for number in range(count):
         reading, writing = os.pipe()
         reader, writer = _Peer(), _Peer()
-        read_end, _ = await loop.connect_read_pipe(lambda it=reader: it, open(reading, "rb", 0))
-        write_end, _ = await loop.connect_write_pipe(lambda it=writer: it, open(writing, "wb", 0))
+        read_end, _ = await loop.connect_read_pipe(
+            lambda it=reader: it, os.fdopen(reading, "rb", 0)
+        )
+        write_end, _ = await loop.connect_write_pipe(
+            lambda it=writer: it, os.fdopen(writing, "wb", 0)
+        )
         write_end.write(b"hello")
         (write_end if number % 2 else read_end).close()
         await reader.lost
@@ -448,3 +452,40 @@ async def sockets(count: int) -> None:
             await asyncio.sleep(0)
             cancelled.cancel()
             await asyncio.wait([cancelled])
+
+
+async def primitives(count: int) -> None:
+    """Every primitive: waited at, woken, cancelled, shut down, with tasks that wait for it still."""
+
+    async def change(condition: ferrio.Condition) -> None:
+        async with condition:
+            condition.notify()
+            await condition.wait()
+
+    for _ in range(count):
+        lock, event, semaphore = ferrio.Lock(), ferrio.Event(), ferrio.BoundedSemaphore(0)
+        condition, barrier = ferrio.Condition(), ferrio.Barrier(4)
+        queues: list[ferrio.Queue[Any]] = [
+            ferrio.Queue(1),
+            ferrio.LifoQueue(1),
+            ferrio.PriorityQueue(1),
+        ]
+        await lock.acquire()
+        waits: list[Awaitable[object]] = [lock.acquire(), event.wait(), semaphore.acquire()]
+        waits += [change(condition), change(condition), barrier.wait(), barrier.wait()]
+        for queue in queues:
+            waits += [queue.put(1), queue.put(2), queue.join(), queue.get()]
+        batch = [asyncio.ensure_future(wait) for wait in waits]
+        await asyncio.sleep(0)
+        lock.release()
+        event.set()
+        for task in batch[::3]:
+            task.cancel()
+        for queue in queues:
+            queue.shutdown(immediate=True)
+            queue.attribute = queue, queue._getters, queue._queue  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        await barrier.abort()
+        for task in batch:
+            task.cancel()
+        await asyncio.wait(batch)

@@ -304,7 +304,7 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             DatagramTransport,
             c"sendto",
             sendto,
-            c"sendto(data, addr=None)\n\nSend a datagram, now or as soon as the socket takes it."
+            c"sendto($self, /, data, addr=None)\n--\n\nSend a datagram, now or as soon as the socket takes it."
         ),
         method0!(
             DatagramTransport,

@@ -13,10 +13,10 @@ use super::read::FATAL;
 use super::{State, TlsTransport};
 use crate::ffi::Ref;
 use crate::ffi::buffer::ReadableBuffer;
-use crate::method1;
 use crate::transport::life::count_lost_write;
 use crate::transport::stream::none;
 use crate::transport::write::write_owned;
+use crate::{method_named1, method1};
 
 /// Gathered bytes are encrypted beyond this many: a record has no more.
 const GATHER_LIMIT: usize = 16 * 1024;
@@ -188,13 +188,20 @@ fn append_write_backlog<'py>(
 
 pub(super) fn methods() -> Vec<capi::PyMethodDef> {
     vec![
-        method1!(
+        method_named1!(
             TlsTransport,
-            c"write",
+            "write",
+            "data",
             write,
-            c"Send bytes, now or as soon as the peer takes them."
+            c"write($self, /, data)\n--\n\nSend bytes, now or as soon as the peer takes them."
         ),
-        method1!(TlsTransport, c"writelines", writelines, c"Send an iterable of bytes."),
+        method_named1!(
+            TlsTransport,
+            "writelines",
+            "list_of_data",
+            writelines,
+            c"writelines($self, /, list_of_data)\n--\n\nSend an iterable of bytes."
+        ),
         method1!(
             TlsTransport,
             c"_test__append_write_backlog",
