@@ -6,12 +6,26 @@ import ssl
 import sys
 from asyncio import (
     _CoroutineLike,
+)
+from asyncio import (
     create_task as create_task,
+)
+from asyncio import (
     ensure_future as ensure_future,
+)
+from asyncio import (
     gather as gather,
+)
+from asyncio import (
     shield as shield,
+)
+from asyncio import (
     sleep as sleep,
+)
+from asyncio import (
     wait as wait,
+)
+from asyncio import (
     wait_for as wait_for,
 )
 from collections.abc import Callable, Coroutine, Iterable
@@ -81,6 +95,7 @@ class Timeout:
 
 def timeout(delay: float | None) -> Timeout: ...
 def timeout_at(when: float | None) -> Timeout: ...
+
 @disjoint_base
 class TaskGroup:
     def __init__(self) -> None: ...

@@ -13,7 +13,6 @@ from contextvars import Context, copy_context
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from . import _ferrio
 from ._state import State
 
 if TYPE_CHECKING:

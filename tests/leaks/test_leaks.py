@@ -18,6 +18,7 @@ WORKLOADS = {
     "handles": 1_000_000,
     "timers": 100_000,
     "tasks": 1_000_000,
+    "combinators": 2_000,
 }
 
 # Caches of the interpreter and of the allocator come and go: less than one block for each round, a few pages.

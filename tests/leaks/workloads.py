@@ -394,3 +394,62 @@ async def tasks(count: int) -> None:
         for task in batch[-100:]:
             task.cancel()
         await asyncio.gather(*batch, return_exceptions=True)
+
+
+async def combinators(count: int) -> None:
+    """Each combinator, with what it waits for returning, raising, cancelled and late."""
+
+    async def nothing() -> None:
+        await ferrio.sleep(0)
+
+    async def fail() -> None:
+        _raise()
+
+    async def group(*awaitables: Any) -> None:
+        async with ferrio.TaskGroup() as group:
+            for awaitable in awaitables:
+                group.create_task(awaitable)
+
+    async def within(delay: float, awaitable: Any) -> None:
+        async with ferrio.timeout(delay):
+            await awaitable
+
+    async def each() -> None:
+        loop = asyncio.get_running_loop()
+        forever = loop.create_future()
+        ended = [
+            ferrio.gather(nothing(), nothing(), fail()),
+            ferrio.gather(nothing(), fail(), return_exceptions=True),
+            group(nothing(), nothing()),
+            group(nothing(), fail(), ferrio.sleep(1000)),
+            ferrio.wait_for(nothing(), 1000),
+            ferrio.wait_for(ferrio.sleep(1000), 0.0001),
+            within(1000, fail()),
+            within(0, ferrio.sleep(1000)),
+            within(0.0001, ferrio.sleep(1000)),
+            ferrio.shield(nothing()),
+            ferrio.shield(fail()),
+            ferrio.wait([ferrio.create_task(nothing()), forever], timeout=0.0001),
+            ferrio.wait([ferrio.create_task(nothing()), forever], return_when="FIRST_COMPLETED"),
+        ]
+        await asyncio.gather(*ended, return_exceptions=True)
+        cancelled = [
+            ferrio.ensure_future(awaitable)
+            for awaitable in (
+                ferrio.sleep(1000),
+                ferrio.gather(ferrio.sleep(1000), nothing()),
+                group(ferrio.sleep(1000), nothing()),
+                ferrio.wait_for(forever, 1000),
+                ferrio.wait([loop.create_future()], timeout=1000),
+                ferrio.shield(nothing()),
+                within(1000, ferrio.sleep(1000)),
+            )
+        ]
+        await ferrio.sleep(0)
+        for future in cancelled:
+            future.cancel("message")
+        await asyncio.gather(*cancelled, return_exceptions=True)
+
+    with _quiet():
+        for _ in range(count):
+            await each()
