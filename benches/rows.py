@@ -159,8 +159,13 @@ TABLES = (
         loops=tuple(loop for loop in FACTORIES if loop != "uvloop+aiofastnet"),
         rows=(
             operation("call-soon", "call_soon", "callbacks.call_soon", (749, 1_976, 5_001), 1.0),
+            operation("sleep-zero", "await sleep(0)", "tasks.sleep_zero", (599, 1_249, 2_243), 2.5),
             operation(
-                "sleep-zero", "await sleep(0)", "tasks.sleep_zero", (599, 1_249, 2_243), 2.5, 1.6
+                "stdlib-sleep-zero",
+                "await sleep(0), asyncio's own",
+                "tasks.stdlib_sleep_zero",
+                (599, 1_249, 2_243),
+                1.6,
             ),
             operation(
                 "create-task",

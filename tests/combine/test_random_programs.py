@@ -1,5 +1,7 @@
-"""Random programs of tasks, gathers, groups, shields, waits and time-outs, cancelled at random turns: what happens in which
-turn of the loop must be the same with asyncio's combinators and with ferrio's."""
+"""Random programs of tasks, gathers, groups, shields, waits and time-outs, cancelled at random turns.
+
+What happens in which turn of the loop must be the same with asyncio's combinators and with ferrio's.
+"""
 
 import asyncio
 import random
