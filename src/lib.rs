@@ -6,6 +6,8 @@ mod combine;
 mod event_loop;
 mod ffi;
 mod stdlib;
+mod streams;
+mod sync;
 mod task;
 mod transport;
 
@@ -14,7 +16,7 @@ mod transport;
 mod _ferrio {
     use pyo3::prelude::*;
 
-    use crate::{combine, event_loop, ffi, stdlib, task, transport};
+    use crate::{combine, event_loop, ffi, stdlib, streams, sync, task, transport};
 
     #[pymodule_export]
     use crate::task::coroutine::track_origins;
@@ -31,12 +33,14 @@ mod _ferrio {
         ffi::function::define(py)?;
         task::define(module)?;
         combine::define(module)?;
+        streams::define(module)?;
+        sync::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
         module.add("DatagramTransport", transport::datagram::define(py)?)?;
         module.add("ReadPipeTransport", transport::read_pipe::define(py)?)?;
         module.add("WritePipeTransport", transport::write_pipe::define(py)?)?;
-        module.add("TlsTransport", transport::tls::define(py)?)?;
+        module.add("SSLTransport", transport::tls::define(py)?)?;
         module.setattr("_tls_engine", py.None())?;
         transport::listener::define(py)
     }

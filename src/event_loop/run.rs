@@ -14,23 +14,27 @@ use super::ready::Ready;
 use super::{Loop, is_exit, none};
 use crate::combine::timeout::Timeout;
 use crate::ffi::Ref;
+use crate::ffi::error::both;
 use crate::task;
 
 /// Runs turns until the loop is told to stop: the native part of `run_forever()`.
 ///
 /// Raises `KeyboardInterrupt` and `SystemExit` from callbacks and signal handlers; what is ready then stays so.
 pub fn run<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-    // Entered once for the whole run, so that references released on the way are released at once.
-    Python::attach(|_| {
-        let outcome = loop {
-            let turn = this.run_turn(this);
-            if turn.is_err() || this.stopping.get() {
-                break turn;
-            }
-        };
-        outcome.and(task::current::clear(this))?;
-        none(this)
-    })
+    // Entered once for the whole run, so that references released on the way are released at once. It can't be entered when
+    // the interpreter shuts down; a loop that a finalizer runs then runs all the same.
+    Python::try_attach(|_| run_turns(this)).unwrap_or_else(|| run_turns(this))
+}
+
+fn run_turns<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    let outcome = loop {
+        let turn = this.run_turn(this);
+        if turn.is_err() || this.stopping.get() {
+            break turn;
+        }
+    };
+    both(this.py(), outcome, task::current::clear(this))?;
+    none(this)
 }
 
 impl Loop {
@@ -55,7 +59,7 @@ impl Loop {
         let outcome = self.run_batch(this);
         // Also when the turn ends early: what was written is sent, as asyncio would have sent it.
         let flushed = self.flush(this);
-        outcome.and(flushed)
+        both(py, outcome, flushed)
     }
 
     /// Runs what is ready now; what becomes ready meanwhile is for the next turn.
@@ -171,6 +175,7 @@ impl Loop {
     /// released only when the wait may take time.
     fn poll(&self, this: Ref<'_, '_, Self>, timeout: Option<Duration>) -> PyResult<()> {
         let py = this.py();
+        Self::leave_parent(this)?;
         let Some(poller) = self.io.borrow().as_ref().map(|io| Rc::clone(&io.poller)) else {
             return Ok(());
         };
@@ -221,9 +226,20 @@ impl Loop {
             let stream = stream.get(this.py());
             let flushed =
                 stream.flush().or_else(|error| Self::failed(this, error, stream.as_any()));
-            outcome = outcome.and(flushed);
+            outcome = both(this.py(), outcome, flushed);
         }
         outcome
+    }
+
+    /// Sends what the transports gathered, as far as that calls no protocol: what asyncio would have sent already.
+    pub(super) fn send_gathered<'py>(this: Ref<'_, 'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        let streams: Vec<_> =
+            this.flushes.borrow().iter().map(|stream| stream.clone_ref(py)).collect();
+        for stream in &streams {
+            stream.get(py).send_early()?;
+        }
+        none(this)
     }
 
     /// Reports an exception that nobody above could handle; `KeyboardInterrupt` and `SystemExit` are returned.

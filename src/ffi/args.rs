@@ -155,12 +155,21 @@ impl<'a, 'py> Args<'a, 'py> {
         &self,
         signature: &Signature<N>,
     ) -> PyResult<[Option<Borrowed<'a, 'py, PyAny>>; N]> {
-        let mut found = [None; N];
         let count = self.positional.len();
         if count > signature.positional {
             return Err(too_many(signature.name, signature.positional, count));
         }
-        for (index, place) in found.iter_mut().enumerate().take(count) {
+        Ok(self.parse_with_rest(signature)?.0)
+    }
+
+    /// Like [`parse`](Self::parse), for a function with `*args` behind its positional parameters: returns them too.
+    #[inline]
+    pub fn parse_with_rest<const N: usize>(
+        &self,
+        signature: &Signature<N>,
+    ) -> PyResult<([Option<Borrowed<'a, 'py, PyAny>>; N], Rest<'a, 'py>)> {
+        let mut found = [None; N];
+        for (index, place) in found.iter_mut().enumerate().take(signature.positional) {
             *place = self.get(index);
         }
         if !matches!(self.keywords, Keywords::Absent) {
@@ -180,7 +189,7 @@ impl<'a, 'py> Args<'a, 'py> {
                 return Err(missing(signature.name, parameter));
             }
         }
-        Ok(found)
+        Ok((found, self.rest(signature.positional)))
     }
 }
 

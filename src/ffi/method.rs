@@ -321,3 +321,13 @@ macro_rules! send_slots {
         ]
     }};
 }
+
+/// The class method `__class_getitem__`, for a class that is generic to type checkers.
+pub fn class_getitem() -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: c"__class_getitem__".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: ffi::Py_GenericAlias },
+        ml_flags: ffi::METH_O | ffi::METH_CLASS,
+        ml_doc: c"__class_getitem__($type, item, /)\n--\n\nReturn a types.GenericAlias.".as_ptr(),
+    }
+}

@@ -96,11 +96,5 @@ pub fn during(
     call::call2(stdlib.enter_task.bind(py), event_loop, task.as_any())?;
     let outcome = body();
     let left = call::call2(stdlib.leave_task.bind(py), event_loop, task.as_any()).map(drop);
-    match (outcome, left) {
-        (Err(error), Err(unimportant)) => {
-            crate::ffi::error::discard(unimportant, py);
-            Err(error)
-        }
-        (outcome, left) => outcome.and(left),
-    }
+    crate::ffi::error::both(py, outcome, left)
 }

@@ -28,7 +28,8 @@ struct Verdict {
 // SAFETY: touched with the GIL held only (invariant 1 of the room `ffi`).
 unsafe impl Sync for Verdict {}
 
-/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, if it is one.
+/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, and whose futures may be made without
+/// its `create_future`, if it is one.
 #[inline]
 pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref<'a, 'py, Loop>>> {
     static LAST: Verdict = Verdict { class: Slot::empty(), direct: Cell::new(false) };
@@ -38,6 +39,16 @@ pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref
     }
     // SAFETY: `is_direct` found that the class is ferrio's or derives from it.
     Ok(LAST.direct.get().then(|| unsafe { Ref::from_ptr(event_loop.py(), event_loop.as_ptr()) }))
+}
+
+/// `event_loop.create_future()`. Raises what that raises.
+#[inline]
+pub fn create_future<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    match direct(event_loop)? {
+        Some(native) => super::create_future(native).map(|future| future.into_any(py)),
+        None => event_loop.call_method0(intern!(py, "create_future")),
+    }
 }
 
 /// Whether `event_loop` is ferrio's, with all the methods from there that are gone around.

@@ -306,7 +306,8 @@ pub fn cancel_awaited<'py>(
     if let Some(future) = Ref::<Future>::cast_exact(awaited) {
         future.cancel(Some(message))
     } else if let Some(task) = Ref::<Task>::cast_exact(awaited) {
-        Task::cancel(task, message)
+        // asyncio's call counts as well: tasks may await each other in a circle.
+        call::nested(task.py(), || Task::cancel(task, message))
     } else {
         awaited.call_method1(intern!(awaited.py(), "cancel"), (message,))?.is_truthy()
     }

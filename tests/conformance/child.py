@@ -11,6 +11,7 @@ import asyncio  # noqa: F401
 import importlib
 import json
 import os
+import pkgutil
 import sys
 import unittest
 
@@ -54,24 +55,58 @@ PLACES = {
         for name in names
         for place in ("asyncio", module)
     },
+    # Whatever makes a loop: the class by its public names, `asyncio.new_event_loop()` and the default policy.
     "loop": {
-        "asyncio.new_event_loop": "new_event_loop",
-        "asyncio.events.new_event_loop": "new_event_loop",
+        "asyncio.SelectorEventLoop": "Loop",
+        "asyncio.unix_events.SelectorEventLoop": "Loop",
+        "asyncio.unix_events._UnixDefaultEventLoopPolicy._loop_factory": "Loop",
+        **({"asyncio.EventLoop": "Loop"} if sys.version_info >= (3, 13) else {}),
+    },
+    "streams": {
+        f"{module}.{name}": name
+        for module in ("asyncio", "asyncio.streams")
+        for name in (
+            "StreamReader",
+            "StreamReaderProtocol",
+            "StreamWriter",
+            "open_connection",
+            "open_unix_connection",
+            "start_server",
+            "start_unix_server",
+        )
+    },
+    # As CPython's tests of the primitives take them.
+    "sync": {
+        f"asyncio.{name}": name
+        for name in (
+            "Lock",
+            "Event",
+            "Condition",
+            "Semaphore",
+            "BoundedSemaphore",
+            "Barrier",
+            "Queue",
+            "LifoQueue",
+            "PriorityQueue",
+        )
     },
 }
 
 
 def put_in_place(subject, in_place: str) -> None:
-    """Replace what `in_place` (names of PLACES, joined by +) stands for.
+    """Replace what `in_place` stands for: names of PLACES joined by +, or `patch` for all that the subject patches.
 
     Raises AttributeError if there is nothing of that name to replace, or to replace it by.
     """
     for place in in_place.split("+"):
+        if place == "patch":
+            subject.patch()
+            continue
         for target, name in PLACES[place].items():
-            module_name, _, attribute = target.rpartition(".")
-            module = importlib.import_module(module_name)
-            getattr(module, attribute)
-            setattr(module, attribute, getattr(subject, name))
+            holder_name, _, attribute = target.rpartition(".")
+            holder = pkgutil.resolve_name(holder_name)
+            getattr(holder, attribute)
+            setattr(holder, attribute, getattr(subject, name))
 
 
 class EventWriter(unittest.TestResult):

@@ -453,3 +453,40 @@ async def combinators(count: int) -> None:
     with _quiet():
         for _ in range(count):
             await each()
+
+
+async def primitives(count: int) -> None:
+    """Every primitive: waited at, woken, cancelled, shut down, with tasks that wait for it still."""
+
+    async def change(condition: ferrio.Condition) -> None:
+        async with condition:
+            condition.notify()
+            await condition.wait()
+
+    for _ in range(count):
+        lock, event, semaphore = ferrio.Lock(), ferrio.Event(), ferrio.BoundedSemaphore(0)
+        condition, barrier = ferrio.Condition(), ferrio.Barrier(4)
+        queues: list[ferrio.Queue[Any]] = [
+            ferrio.Queue(1),
+            ferrio.LifoQueue(1),
+            ferrio.PriorityQueue(1),
+        ]
+        await lock.acquire()
+        waits: list[Awaitable[object]] = [lock.acquire(), event.wait(), semaphore.acquire()]
+        waits += [change(condition), change(condition), barrier.wait(), barrier.wait()]
+        for queue in queues:
+            waits += [queue.put(1), queue.put(2), queue.join(), queue.get()]
+        batch = [asyncio.ensure_future(wait) for wait in waits]
+        await asyncio.sleep(0)
+        lock.release()
+        event.set()
+        for task in batch[::3]:
+            task.cancel()
+        for queue in queues:
+            queue.shutdown(immediate=True)
+            queue.attribute = queue, queue._getters, queue._queue  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        await barrier.abort()
+        for task in batch:
+            task.cancel()
+        await asyncio.wait(batch)
