@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod combine;
 mod event_loop;
 mod ffi;
 mod stdlib;
@@ -14,7 +15,7 @@ mod transport;
 mod _ferrio {
     use pyo3::prelude::*;
 
-    use crate::{event_loop, ffi, stdlib, streams, task, transport};
+    use crate::{combine, event_loop, ffi, stdlib, streams, task, transport};
 
     #[pymodule_export]
     use crate::task::coroutine::track_origins;
@@ -31,12 +32,13 @@ mod _ferrio {
         ffi::function::define(py)?;
         task::define(module)?;
         streams::define(module)?;
+        combine::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
         module.add("DatagramTransport", transport::datagram::define(py)?)?;
         module.add("ReadPipeTransport", transport::read_pipe::define(py)?)?;
         module.add("WritePipeTransport", transport::write_pipe::define(py)?)?;
-        module.add("TlsTransport", transport::tls::define(py)?)?;
+        module.add("SSLTransport", transport::tls::define(py)?)?;
         module.setattr("_tls_engine", py.None())?;
         transport::listener::define(py)
     }

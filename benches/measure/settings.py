@@ -16,8 +16,10 @@ class Settings:
     """Seconds of load before the measured ones."""
     seconds: float
     """Seconds that are measured."""
+    allowance: float = 30
+    """Seconds that a measurement may take beside these."""
 
     @property
     def patience(self) -> float:
         """Seconds after which a measurement has failed."""
-        return self.warm_up + self.seconds + 30
+        return self.warm_up + self.seconds + self.allowance

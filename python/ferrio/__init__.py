@@ -10,7 +10,8 @@ The names are asyncio's and uvloop's: see `run`, `Runner`, `Loop`, `new_event_lo
 
 import sys
 
-from . import _registry
+from . import _combine, _registry
+from ._combine import *  # noqa: F403
 from ._ferrio import (
     Future,
     StreamReader,
@@ -39,6 +40,7 @@ __all__ = [
     "start_server",
     "start_unix_server",
 ]
+__all__ += _combine.__all__
 
 # asyncio.all_tasks() shows ferrio's tasks from here on.
 _registry.install()

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
 use super::handle::Handle;
+use super::io::Io;
 use super::readiness::{self, KnownSocket};
 use super::ready::Ready;
 use super::{Loop, boolean, none};
@@ -101,7 +102,15 @@ impl Source {
         }
     }
 
-    fn interest(&self) -> Option<Interest> {
+    /// How often it wants to be told.
+    pub(super) fn trigger(&self) -> Trigger {
+        match self {
+            Source::Free | Source::Callbacks { .. } | Source::Listener(_) => Trigger::Level,
+            Source::Socket(_) | Source::Stream(_) | Source::Datagram(_) => Trigger::Edge,
+        }
+    }
+
+    pub(super) fn interest(&self) -> Option<Interest> {
         match self {
             Source::Free => None,
             Source::Callbacks { reader, writer } => {
@@ -117,33 +126,30 @@ impl Loop {
     /// Watches `fd` for `source` from now on.
     ///
     /// Raises the system's error: `EPERM` for a regular file, `EBADF`, …
-    pub fn watch(
-        &self,
-        py: Python<'_>,
-        fd: RawFd,
-        source: Source,
-        trigger: Trigger,
-    ) -> PyResult<()> {
+    pub fn watch(&self, py: Python<'_>, fd: RawFd, source: Source) -> PyResult<()> {
         let (Some(interest), Ok(index)) = (source.interest(), usize::try_from(fd)) else {
             return Err(invalid(fd));
         };
+        let trigger = source.trigger();
         {
             let io = self.io.borrow();
             let io = io.as_ref().ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))?;
             let watched =
                 self.sources.borrow().get(index).is_some_and(|old| old.interest().is_some());
-            if watched {
+            match io.own() {
+                // In a forked child, whose own poller will register what it finds here.
+                None => Ok(()),
                 // A descriptor that was closed without a word, and its number used again, is not known any more.
-                io.registry.reregister(fd, index, interest, trigger).or_else(|error| {
-                    match error.kind() {
+                Some(io) if watched => io
+                    .registry
+                    .reregister(fd, index, interest, trigger)
+                    .or_else(|error| match error.kind() {
                         std::io::ErrorKind::NotFound => {
                             io.registry.register(fd, index, interest, trigger)
                         }
                         _ => Err(error),
-                    }
-                })
-            } else {
-                io.registry.register(fd, index, interest, trigger)
+                    }),
+                Some(io) => io.registry.register(fd, index, interest, trigger),
             }
             .map_err(os_error)?;
         }
@@ -168,7 +174,7 @@ impl Loop {
             .and_then(|index| self.sources.borrow_mut().get_mut(index).map(std::mem::take));
         if let Some(old) = old
             && old.interest().is_some()
-            && let Some(io) = self.io.borrow().as_ref()
+            && let Some(io) = self.io.borrow().as_ref().and_then(Io::own)
         {
             let _already_closed = io.registry.deregister(fd);
         }
@@ -262,7 +268,7 @@ impl Loop {
             Direction::Write => (Source::Callbacks { reader, writer: watcher }, writer),
         };
         if source.interest().is_some() {
-            this.watch(this.py(), fd, source, Trigger::Level)?;
+            this.watch(this.py(), fd, source)?;
         } else {
             this.unwatch(fd);
         }

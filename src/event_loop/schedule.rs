@@ -1,6 +1,5 @@
 //! `call_soon`, `call_later`, `call_at`, `call_soon_threadsafe`, `create_future`, `create_task`, `time`.
 
-use ferrio_reactor::clock;
 use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi as capi;
@@ -11,7 +10,8 @@ use pyo3::types::{PyDict, PyFloat, PyInt};
 use super::Loop;
 use super::handle::{Handle, TimerHandle};
 use super::ready::Ready;
-use crate::ffi::{Args, Ref, Rest, call};
+use super::timer::Timer;
+use crate::ffi::{Args, Ref, Rest, call, error};
 use crate::{method, method0};
 
 /// What all four take behind their first arguments: `callback, *args, context=None`.
@@ -91,8 +91,8 @@ fn call_at<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Boun
 fn call_later<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     let delay = moment(args, "call_later", "delay", "delay must not be None")?;
     let when = match number(&delay) {
-        Some(delay) => seconds() + delay,
-        None => PyFloat::new(this.py(), seconds()).add(delay)?.extract()?,
+        Some(delay) => this.seconds() + delay,
+        None => PyFloat::new(this.py(), this.seconds()).add(delay)?.extract()?,
     };
     this.check_callable()?;
     schedule(this, when, Call::read(this, "call_later", 1, args)?)
@@ -117,12 +117,13 @@ fn moment<'a, 'py>(
 
 /// The value of a float or an int, in seconds. What an addition makes of other types is Python's to say.
 #[inline]
-fn number(value: &Bound<'_, PyAny>) -> Option<f64> {
-    if value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyInt>() {
-        value.extract().ok()
-    } else {
-        None
+pub fn number(value: &Bound<'_, PyAny>) -> Option<f64> {
+    if value.is_exact_instance_of::<PyFloat>() {
+        return value.extract().ok();
     }
+    // An int by way of a float object would cost more than the rest of the call.
+    let int = value.cast_exact::<PyInt>().ok()?;
+    error::ok(int.extract::<i32>(), value.py()).map(f64::from).or_else(|| value.extract().ok())
 }
 
 #[inline]
@@ -133,20 +134,13 @@ fn schedule<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let timer = TimerHandle::create(this, when, call.callback, call.args, call.context)?;
-    // A float's conversion saturates: what lies before the clock's zero is due, infinity never is.
-    let deadline = (when * 1e9) as u64;
-    let key = this.timers.borrow_mut().insert(deadline, timer.clone_ref(py));
+    let key = this.add_timer(when, Timer::Handle(timer.clone_ref(py)));
     timer.get(py).set_key(Some(key));
     Ok(timer.into_any(py))
 }
 
-/// The loop's clock, in seconds: `time.monotonic()`.
-fn seconds() -> f64 {
-    clock::now() as f64 / 1e9
-}
-
 fn time<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(PyFloat::new(this.py(), seconds()).into_any())
+    Ok(PyFloat::new(this.py(), this.seconds()).into_any())
 }
 
 fn create_future<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {

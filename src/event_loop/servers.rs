@@ -1,6 +1,5 @@
 //! Listening sockets: what `asyncio.Server` calls to begin and to end.
 
-use ferrio_reactor::Trigger;
 use pyo3::ffi as capi;
 use pyo3::prelude::*;
 
@@ -35,7 +34,7 @@ fn start_serving<'py>(
         backlog.extract()?,
         context,
     )?;
-    this.watch(this.py(), fd, Source::Listener(listener), Trigger::Level)?;
+    this.watch(this.py(), fd, Source::Listener(listener))?;
     none(this)
 }
 

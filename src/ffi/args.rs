@@ -4,7 +4,7 @@ use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 /// What a method takes: its name for messages, and its parameters, the positional ones first.
 pub struct Signature<const N: usize> {
@@ -137,6 +137,14 @@ impl<'a, 'py> Args<'a, 'py> {
                 Ok(())
             }
         }
+    }
+
+    /// The arguments as a tuple and a dictionary, to hand the call on.
+    #[cold]
+    pub fn to_tuple_and_dict(&self) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let keywords = PyDict::new(self.py);
+        self.each_keyword(|name, value| keywords.set_item(name, value))?;
+        Ok((self.rest(0).to_tuple()?, keywords))
     }
 
     /// Sorts the arguments into `signature`'s parameters; one not given is `None`.

@@ -35,10 +35,7 @@ fn exception<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
         State::Cancelled => Err(error::raise(&this.make_cancelled_error()?)),
         State::Pending => Err(this.invalid_state("Exception is not set.")),
         State::Finished => {
-            let exception = this.exception.get(this.py());
-            if exception.is_some() {
-                this.log_traceback.set(false);
-            }
+            let exception = this.retrieve_exception(this.py());
             Ok(exception.unwrap_or_else(|| none(this.py())))
         }
     }

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
 mod awaitable;
-mod callbacks;
+pub mod callbacks;
 pub mod coroutine;
 pub mod current;
 pub mod future;
@@ -27,7 +27,7 @@ pub mod task;
 mod task_type;
 
 pub use registry::registered_tasks;
-pub use task::{Task, create_future, create_task};
+pub use task::{Task, create_future, create_task, is_coroutine, is_plain_coroutine, start};
 
 /// Builds the classes and adds those that Python may call to `module`.
 pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -8,7 +8,6 @@ use std::cell::Cell;
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use super::callbacks::Callback;
 use super::future::Future;
@@ -17,31 +16,13 @@ use super::task::Task;
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
 use crate::event_loop::ready::Ready;
-use crate::ffi::{Class, Owned, Ref, Slot, call};
+use crate::ffi::{Class, Ref, Slot, call};
 use crate::stdlib::stdlib;
 
 /// The last class of loops that was looked at, and what was found: most programs have one.
 struct Verdict {
     class: Slot,
     direct: Cell<bool>,
-    /// Whether its `create_future` is ferrio's.
-    makes_futures: Cell<bool>,
-}
-
-static LAST: Verdict =
-    Verdict { class: Slot::empty(), direct: Cell::new(false), makes_futures: Cell::new(false) };
-
-/// Looks at the class of `event_loop`, unless it was the last one.
-#[inline]
-fn judge(event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
-    if LAST.class.as_ptr() != event_loop.get_type_ptr().cast() {
-        let py = event_loop.py();
-        LAST.direct
-            .set(has_our(event_loop, &[intern!(py, "call_soon"), intern!(py, "get_debug")])?);
-        LAST.makes_futures.set(has_our(event_loop, &[intern!(py, "create_future")])?);
-        LAST.class.set(event_loop.get_type().into_any());
-    }
-    Ok(())
 }
 
 // SAFETY: touched with the GIL held only (invariant 1 of the room `ffi`).
@@ -50,31 +31,32 @@ unsafe impl Sync for Verdict {}
 /// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, if it is one.
 #[inline]
 pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref<'a, 'py, Loop>>> {
-    judge(event_loop)?;
-    // SAFETY: `has_our` found that the class is ferrio's or derives from it.
+    static LAST: Verdict = Verdict { class: Slot::empty(), direct: Cell::new(false) };
+    if LAST.class.as_ptr() != event_loop.get_type_ptr().cast() {
+        LAST.direct.set(is_direct(event_loop)?);
+        LAST.class.set(event_loop.get_type().into_any());
+    }
+    // SAFETY: `is_direct` found that the class is ferrio's or derives from it.
     Ok(LAST.direct.get().then(|| unsafe { Ref::from_ptr(event_loop.py(), event_loop.as_ptr()) }))
 }
 
-/// `event_loop.create_future()`. Raises what that raises.
-#[inline]
-pub fn create_future<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = event_loop.py();
-    judge(event_loop)?;
-    if !LAST.makes_futures.get() {
-        return event_loop.call_method0(intern!(py, "create_future"));
-    }
-    let future = Owned::<Future>::alloc(py)?;
-    future.get(py).init(Some(event_loop.clone()))?;
-    Ok(future.into_any(py))
-}
-
-/// Whether `event_loop` is ferrio's, with the methods `names` from there.
+/// Whether `event_loop` is ferrio's, with all the methods from there that are gone around.
 #[cold]
-fn has_our(event_loop: &Bound<'_, PyAny>, names: &[&Bound<'_, PyString>]) -> PyResult<bool> {
+fn is_direct(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
     if Ref::<Loop>::cast(event_loop).is_none() {
         return Ok(false);
     }
-    let (class, ours) = (event_loop.get_type(), Loop::class().get(event_loop.py()));
+    let py = event_loop.py();
+    let (class, ours) = (event_loop.get_type(), Loop::class().get(py));
+    let names = [
+        intern!(py, "call_soon"),
+        intern!(py, "call_at"),
+        intern!(py, "call_later"),
+        intern!(py, "create_future"),
+        intern!(py, "create_task"),
+        intern!(py, "get_debug"),
+        intern!(py, "time"),
+    ];
     for name in names {
         if !class.getattr(name)?.is(&ours.getattr(name)?) {
             return Ok(false);
@@ -108,6 +90,13 @@ pub fn callback_soon(future: Ref<'_, '_, Future>, callback: &Callback) -> PyResu
             Callback::Task(task) if task.get(py).direct.get() => {
                 event_loop.check_callable()?;
                 event_loop.push(Ready::Task(task.clone_ref(py)));
+                return Ok(());
+            }
+            Callback::Watcher(watcher) => {
+                event_loop.check_callable()?;
+                if watcher.needs_turn(future)? {
+                    event_loop.push(Ready::Ended(watcher.clone_ref(py), future.to_owned()));
+                }
                 return Ok(());
             }
             // In debug mode `call_soon` has more to check.

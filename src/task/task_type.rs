@@ -32,13 +32,7 @@ fn cancelling<'py>(this: Ref<'_, 'py, Task>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn uncancel<'py>(this: Ref<'_, 'py, Task>) -> PyResult<Bound<'py, PyAny>> {
-    if this.cancels.get() > 0 {
-        this.cancels.set(this.cancels.get() - 1);
-        if cfg!(Py_3_13) && this.cancels.get() == 0 {
-            this.must_cancel.set(false);
-        }
-    }
-    cancelling(this)
+    Ok(this.uncancel().into_pyobject(this.py())?.into_any())
 }
 
 fn get_stack<'py>(this: Ref<'_, 'py, Task>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -102,7 +102,8 @@ pub struct TlsTransport {
 static TLS: ClassCell = ClassCell::new();
 
 impl Class for TlsTransport {
-    const NAME: &'static CStr = c"ferrio.TlsTransport";
+    // With "ssl", as the name of asyncio's, by which programs tell an encrypted transport.
+    const NAME: &'static CStr = c"ferrio.SSLTransport";
     const FINALIZER: bool = true;
 
     fn class() -> &'static ClassCell {
@@ -412,7 +413,8 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     ];
     attributes.extend(flow::attributes());
     build::<TlsTransport>(
-        py.import("asyncio.transports")?.getattr("Transport")?.cast()?,
+        // asyncio's `sendfile()` demands this base of what it writes to.
+        py.import("asyncio.transports")?.getattr("_FlowControlMixin")?.cast()?,
         Definition {
             doc: Some(c"An encrypted connection."),
             methods,

@@ -14,14 +14,12 @@ use super::{State, TlsTransport};
 use crate::ffi::Ref;
 use crate::ffi::buffer::ReadableBuffer;
 use crate::method1;
+use crate::transport::life::count_lost_write;
 use crate::transport::stream::none;
 use crate::transport::write::write_owned;
 
 /// Gathered bytes are encrypted beyond this many: a record has no more.
 const GATHER_LIMIT: usize = 16 * 1024;
-
-/// After this many writes to a lost connection the log says so, as asyncio does.
-const LOST_WRITES_BEFORE_WARNING: u32 = 5;
 
 impl<'py> Ref<'_, 'py, TlsTransport> {
     /// Encrypts and sends what `write` has gathered, and what the handshake left. The connection below calls this when
@@ -128,10 +126,7 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
         if matches!(self.state.get(), State::DoHandshake | State::Wrapped) {
             return Ok(false);
         }
-        if self.lost.get() >= LOST_WRITES_BEFORE_WARNING {
-            self.logger()?.call_method1("warning", ("SSL connection is closed",))?;
-        }
-        self.lost.set(self.lost.get().saturating_add(1));
+        count_lost_write(self.py(), &self.lost, "SSL connection is closed")?;
         Ok(true)
     }
 }

@@ -1,4 +1,4 @@
-"""What all tests of transports share."""
+"""What all tests share."""
 
 import gc
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="module", autouse=True)
 def small_heap() -> Iterator[None]:
-    """Each scenario collects garbage several times: what is there already needs no look."""
+    """Many tests collect garbage, some of them several times: what is there already needs no look."""
     gc.collect()
     gc.freeze()
     yield
