@@ -120,7 +120,6 @@ def test_native_coroutine_functions() -> None:
     loop.close()
 
 
-
 def test_a_loop_can_be_subclassed() -> None:
     class Mine(ferrio.Loop):
         def __init__(self, name: str) -> None:

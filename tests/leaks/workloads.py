@@ -398,6 +398,7 @@ async def tasks(count: int) -> None:
 
 async def primitives(count: int) -> None:
     """Every primitive: waited at, woken, cancelled, shut down, with tasks that wait for it still."""
+
     async def change(condition: ferrio.Condition) -> None:
         async with condition:
             condition.notify()
