@@ -2,9 +2,11 @@
 
 use pyo3::prelude::*;
 
+mod combine;
 mod event_loop;
 mod ffi;
 mod stdlib;
+mod streams;
 mod sync;
 mod task;
 mod transport;
@@ -14,12 +16,14 @@ mod transport;
 mod _ferrio {
     use pyo3::prelude::*;
 
-    use crate::{event_loop, ffi, stdlib, sync, task, transport};
+    use crate::{combine, event_loop, ffi, stdlib, streams, sync, task, transport};
 
     #[pymodule_export]
     use crate::task::coroutine::track_origins;
     #[pymodule_export]
     use crate::task::registered_tasks;
+    #[pymodule_export]
+    use crate::transport::tls::engine::best_tls_engine;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -28,14 +32,16 @@ mod _ferrio {
         stdlib::load(py)?;
         ffi::function::define(py)?;
         task::define(module)?;
+        combine::define(module)?;
+        streams::define(module)?;
         sync::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
         module.add("DatagramTransport", transport::datagram::define(py)?)?;
         module.add("ReadPipeTransport", transport::read_pipe::define(py)?)?;
         module.add("WritePipeTransport", transport::write_pipe::define(py)?)?;
-        module.add("TlsTransport", transport::tls::define(py)?)?;
-        module.setattr("_tls_engine", transport::tls::engine::best(py))?;
+        module.add("SSLTransport", transport::tls::define(py)?)?;
+        module.setattr("_tls_engine", py.None())?;
         transport::listener::define(py)
     }
 }

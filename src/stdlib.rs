@@ -26,6 +26,19 @@ pub struct Stdlib {
     pub task_print_stack: Py<PyAny>,
     pub get_event_loop: Py<PyAny>,
     pub get_running_loop: Py<PyAny>,
+    pub get_running_loop_or_none: Py<PyAny>,
+    pub create_task: Py<PyAny>,
+    pub ensure_future: Py<PyAny>,
+    pub gather: Py<PyAny>,
+    pub shield: Py<PyAny>,
+    #[cfg(Py_3_12)]
+    pub wait_for: Py<PyAny>,
+    pub release_waiter: Py<PyAny>,
+    pub set_result_unless_cancelled: Py<PyAny>,
+    #[cfg(Py_3_14)]
+    pub current_task: Py<PyAny>,
+    #[cfg(not(Py_3_13))]
+    pub set_task_name: Py<PyAny>,
     pub enter_task: Py<PyAny>,
     pub leave_task: Py<PyAny>,
     #[cfg(Py_3_12)]
@@ -60,6 +73,7 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         let queues = py.import("asyncio.queues")?;
         let heapq = py.import("heapq")?;
         let base_tasks = py.import("asyncio.base_tasks")?;
+        let tasks = py.import("asyncio.tasks")?;
         let warnings = py.import("warnings")?;
         let find = |module: &Bound<'_, PyModule>, name| module.getattr(name).map(Bound::unbind);
         Ok::<_, PyErr>(Stdlib {
@@ -79,7 +93,23 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
             task_get_stack: find(&base_tasks, "_task_get_stack")?,
             task_print_stack: find(&base_tasks, "_task_print_stack")?,
             get_event_loop: find(&native, "get_event_loop")?,
-            get_running_loop: find(&native, "_get_running_loop")?,
+            get_running_loop: find(&native, "get_running_loop")?,
+            get_running_loop_or_none: find(&native, "_get_running_loop")?,
+            create_task: find(&tasks, "create_task")?,
+            ensure_future: find(&tasks, "ensure_future")?,
+            gather: find(&tasks, "gather")?,
+            shield: find(&tasks, "shield")?,
+            #[cfg(Py_3_12)]
+            wait_for: find(&tasks, "wait_for")?,
+            release_waiter: find(&tasks, "_release_waiter")?,
+            set_result_unless_cancelled: find(
+                &py.import("asyncio.futures")?,
+                "_set_result_unless_cancelled",
+            )?,
+            #[cfg(Py_3_14)]
+            current_task: find(&native, "current_task")?,
+            #[cfg(not(Py_3_13))]
+            set_task_name: find(&tasks, "_set_task_name")?,
             enter_task: find(&native, "_enter_task")?,
             leave_task: find(&native, "_leave_task")?,
             #[cfg(Py_3_12)]

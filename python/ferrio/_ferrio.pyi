@@ -4,6 +4,20 @@ import asyncio
 import socket
 import ssl
 import sys
+from asyncio import (
+    _CoroutineLike,
+    create_task as create_task,
+    ensure_future as ensure_future,
+    gather as gather,
+    shield as shield,
+    sleep as sleep,
+    wait as wait,
+    wait_for as wait_for,
+)
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import Context
+from types import TracebackType
+from typing import Any, Self, TypeVar, TypeVarTuple, final
 from asyncio import _CoroutineLike
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
@@ -29,20 +43,36 @@ __all__ = [
     "Queue",
     "QueueShutDown",
     "ReadPipeTransport",
+    "SSLTransport",
+    "StreamReader",
+    "StreamReaderProtocol",
     "Semaphore",
     "StreamTransport",
+    "StreamWriter",
     "Task",
-    "TlsTransport",
+    "TaskGroup",
+    "Timeout",
     "WritePipeTransport",
     "__version__",
+    "best_tls_engine",
+    "create_task",
+    "ensure_future",
+    "gather",
     "registered_tasks",
+    "shield",
+    "sleep",
+    "timeout",
+    "timeout_at",
     "track_origins",
+    "wait",
 ]
+if sys.version_info >= (3, 12):
+    __all__ += ["wait_for"]
 
 __version__: str
 
-# Which engine new encrypted connections use: "openssl" or "memory_bio".
-_tls_engine: str
+# Which engine new encrypted connections use: "openssl", "memory_bio", or None for the best that can be had.
+_tls_engine: str | None
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -55,6 +85,57 @@ class Future(asyncio.Future[_T]): ...
 @disjoint_base
 class Task(Future[_T_co], asyncio.Task[_T_co]): ...  # type: ignore[misc, type-var]
 
+@final
+class Timeout:
+    def __init__(self, when: float | None) -> None: ...
+    def when(self) -> float | None: ...
+    def reschedule(self, when: float | None) -> None: ...
+    def expired(self) -> bool: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool | None: ...
+
+def timeout(delay: float | None) -> Timeout: ...
+def timeout_at(when: float | None) -> Timeout: ...
+
+@disjoint_base
+class TaskGroup:
+    def __init__(self) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        et: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None: ...
+    if sys.version_info >= (3, 14):
+        def create_task(
+            self,
+            coro: _CoroutineLike[_T],
+            *,
+            name: str | None = None,
+            context: Context | None = None,
+            **kwargs: Any,
+        ) -> asyncio.Task[_T]: ...
+    else:
+        def create_task(
+            self,
+            coro: _CoroutineLike[_T],
+            *,
+            name: str | None = None,
+            context: Context | None = None,
+        ) -> asyncio.Task[_T]: ...
+    if sys.version_info >= (3, 15):
+        def cancel(self) -> None: ...
+
+    def _on_task_done(self, task: asyncio.Task[object], /) -> None: ...
+class StreamReader(asyncio.StreamReader): ...
+class StreamWriter(asyncio.StreamWriter): ...
+class StreamReaderProtocol(asyncio.StreamReaderProtocol): ...
 # The primitives. What is private is what asyncio's have and programs look at.
 
 if sys.version_info >= (3, 13):
@@ -214,6 +295,7 @@ class LifoQueue(Queue[_T]): ...
 class PriorityQueue(Queue[_T]): ...
 
 def registered_tasks() -> list[Task[Any]]: ...
+def best_tls_engine() -> str: ...
 def track_origins(enabled: bool) -> None: ...
 
 @disjoint_base
@@ -229,6 +311,7 @@ class Loop:
 
     # The turns.
     def _run(self) -> None: ...
+    def _send_gathered(self) -> None: ...
     def _close(self) -> None: ...
     def stop(self) -> None: ...
     def is_running(self) -> bool: ...
@@ -390,7 +473,7 @@ class WritePipeTransport(asyncio.WriteTransport):
     def write(self, data: ReadableBuffer) -> None: ...
 
 @final
-class TlsTransport(asyncio.Transport):
+class SSLTransport(asyncio.Transport):
     # It is also the protocol of the transport below.
     def connection_made(self, transport: asyncio.BaseTransport, /) -> None: ...
     def connection_lost(self, exc: BaseException | None, /) -> None: ...

@@ -1,4 +1,4 @@
-"""The set-up of encrypted connections. What runs at every byte is `_ferrio.TlsTransport`."""
+"""The set-up of encrypted connections. What runs at every byte is `_ferrio.SSLTransport`."""
 
 import asyncio
 import ssl

@@ -13,8 +13,8 @@ use crate::ffi::call::Sent;
 use crate::ffi::{Class, Ref, Slot, call};
 use crate::stdlib::stdlib;
 use crate::task::coroutine::{Body, Coroutine};
-use crate::task::create_future_of;
 use crate::task::future::Future;
+use crate::task::schedule::create_future;
 
 /// A primitive at which tasks wait.
 pub trait Bindable: Class {
@@ -41,7 +41,7 @@ pub fn running_loop<'py, T: Bindable>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'
     {
         return Ok(event_loop);
     }
-    let running = call::call0(stdlib(py).get_running_loop.bind(py))?;
+    let running = call::call0(stdlib(py).get_running_loop_or_none.bind(py))?;
     if bound.as_ptr() == running.as_ptr() {
         return Ok(running);
     }
@@ -65,7 +65,7 @@ fn elsewhere(primitive: &Bound<'_, PyAny>) -> PyErr {
 /// A new future of the running loop. Raises as [`running_loop`] and what another loop's `create_future()` raises.
 #[inline]
 pub fn create_waiter<'py, T: Bindable>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    create_future_of(&running_loop(this)?)
+    create_future(&running_loop(this)?)
 }
 
 /// Lets `coroutine` wait in the `line` of `primitive`, by a future that `waiter` keeps.
@@ -95,7 +95,7 @@ pub fn is_done(waiter: &Bound<'_, PyAny>) -> PyResult<bool> {
 #[inline]
 pub fn is_cancelled(waiter: &Bound<'_, PyAny>) -> PyResult<bool> {
     match Ref::<Future>::cast_exact(waiter) {
-        Some(future) => Ok(future.cancelled()),
+        Some(future) => Ok(future.is_cancelled()),
         None => waiter.call_method0(intern!(waiter.py(), "cancelled"))?.is_truthy(),
     }
 }

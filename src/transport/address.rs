@@ -60,7 +60,8 @@ impl Address {
             return Ok(PyBytes::new(py, &full).into_any());
         }
         match self.0.as_pathname() {
-            Some(path) => Ok(path.into_pyobject(py)?.call_method0("__fspath__")?),
+            // As it was bound: a `pathlib.Path` would leave out the "./" of "./socket".
+            Some(path) => path.as_os_str().into_bound_py_any(py),
             None => Ok(PyString::new(py, "").into_any()),
         }
     }

@@ -56,14 +56,16 @@ def load_suites(path: Path = SUITES) -> list[Suite]:
     tests they have. Raises TableError when a module, a class or its tests are missing.
     """
     suites = []
-    known = {"group", "module", "classes", "in_place", "without", "since"}
-    for row in _rows(path, "suite", required={"group", "module", "classes", "in_place"}, all=known):
-        if "since" in row and sys.version_info[:2] < _version(row["since"]):
+    known = {"group", "module", "classes", "other_than", "in_place", "without", "since", "until"}
+    for row in _rows(path, "suite", required={"group", "module", "in_place"}, all=known):
+        python = sys.version_info[:2]
+        if python < _version(row.get("since", "0")) or python > _version(row.get("until", "99")):
             continue
         module = _import(row["module"])
         aside = _tests(module, row["without"]) if "without" in row else ()
+        classes = row.get("classes") or _classes(module, row.get("other_than", ()))
         for in_place in row["in_place"]:
-            for class_name in row["classes"]:
+            for class_name in classes:
                 tests = _tests(module, class_name, aside)
                 suites.append(Suite(row["group"], row["module"], class_name, in_place, tests))
     return suites
@@ -108,6 +110,21 @@ def _import(name: str):
             f"cannot import {name}: {error} (CPython's tests may be a package of their own, "
             "as in Debian's libpython3-testsuite)"
         ) from error
+
+
+def _classes(module, other_than: Iterable[str]) -> list[str]:
+    """The names of the classes of a module that have tests, but for `other_than`."""
+    names = [
+        name
+        for name, cls in vars(module).items()
+        if isinstance(cls, type)
+        and issubclass(cls, unittest.TestCase)
+        and cls.__module__ == module.__name__
+        and unittest.defaultTestLoader.getTestCaseNames(cls)
+    ]
+    if unknown := set(other_than) - set(names):
+        raise TableError(f"{module.__name__} has no classes {sorted(unknown)} with tests")
+    return [name for name in names if name not in other_than]
 
 
 def _tests(module, class_name: str, aside: Iterable[str] = ()) -> tuple[str, ...]:

@@ -23,6 +23,9 @@ class Future(_asyncio.Future):
 
 class Task(_asyncio.Task, Future):
     pass
+
+class Loop(asyncio.SelectorEventLoop):
+    pass
 """
 
 SAMPLE = """
@@ -128,6 +131,14 @@ class InPlace(unittest.TestCase):
     def test_public_future(self):
         self.assertIs(asyncio.Future, sample_subject.Future)
         self.assertIs(asyncio.futures.Future, sample_subject.Future)
+
+    def test_loop(self):
+        self.assertIs(asyncio.SelectorEventLoop, sample_subject.Loop)
+        with asyncio.Runner() as runner:
+            self.assertIs(type(runner.get_loop()), sample_subject.Loop)
+        loop = asyncio.new_event_loop()
+        loop.close()
+        self.assertIs(type(loop), sample_subject.Loop)
 """
 
 
@@ -269,12 +280,14 @@ def test_hang(run):
         ("Future", {"test_future"}),
         ("Task+Future", {"test_task", "test_future"}),
         ("asyncio", {"test_task", "test_future", "test_public_task", "test_public_future"}),
+        ("loop", {"test_loop"}),
+        ("Task+loop", {"test_task", "test_loop"}),
     ],
 )
 def test_what_is_put_in_place(run, in_place, passed):
     _, output = run("InPlace", in_place=in_place, options=("--verbose",))
     assert set(re.findall(r"^    passed +(\w+)$", output, re.MULTILINE)) == passed
-    assert closing_line(output) == f"{len(passed)} passed, {4 - len(passed)} failed"
+    assert closing_line(output) == f"{len(passed)} passed, {5 - len(passed)} failed"
 
 
 def test_subject_that_does_not_exist(run):
@@ -315,9 +328,25 @@ def test_without(run):
     assert status == 0
 
 
-def test_since_a_later_python(run):
-    _, output = run("Passes", more='since = "3.99"')
+@pytest.mark.parametrize("key", ['since = "3.99"', 'until = "3.10"'])
+def test_on_another_python(run, key):
+    _, output = run("Passes", more=key)
     assert closing_line(output) == "error: there is no test to run"
+
+
+def test_all_the_classes_of_a_module(run):
+    more = 'other_than = ["Hangs", "InPlace"]'
+    status, output = run(more=more, options=("--list",))
+    listed = {line.split("@")[0] for line in output.splitlines()}
+    assert {"sample.Passes", "sample.Fails", "sample.HasMixin", "sample.Exits"} <= listed
+    assert not {"sample.Hangs", "sample.InPlace", "sample.HasNoTests", "sample.Mixin"} & listed
+    assert status == 0
+
+
+def test_other_than_a_class_that_does_not_exist(run):
+    status, output = run(more='other_than = ["NoSuchClass"]')
+    assert closing_line(output) == "error: sample has no classes ['NoSuchClass'] with tests"
+    assert status == 1
 
 
 def test_left_out(run):
@@ -356,7 +385,7 @@ def test_pattern_that_matches_nothing(run):
 
 
 def test_the_interpreters_own_classes_pass():
-    status, output = conformance("--subject", "_asyncio", "-k", "CFutureInheritanceTests")
+    status, output = conformance("--subject", "_asyncio", "-k", "CFutureInheritanceTests@Future")
     assert closing_line(output) == "1 passed, 0 failed"
     assert status == 0
 

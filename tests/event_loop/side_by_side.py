@@ -19,7 +19,7 @@ def both(scenario: Scenario, debug: bool = False) -> Any:
     return seen["ferrio"]
 
 
-async def within(awaitable: Awaitable[Any], seconds: float = 20) -> Any:
+async def within(awaitable: Awaitable[Any], seconds: float = 60) -> Any:
     """What a hanging scenario ends with is a TimeoutError."""
     return await asyncio.wait_for(awaitable, seconds)
 

@@ -16,6 +16,8 @@ from typing import Any
 import ferrio
 import pytest
 
+from tests.interpreter import BEFORE_REPAIRS
+
 from .side_by_side import both, outcome, within
 
 PIPE, DEVNULL, STDOUT = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
@@ -117,7 +119,8 @@ def test_arguments_of_popen(command: tuple[str, ...], kwargs: dict[str, Any]) ->
     before = len(os.listdir("/dev/fd"))
     both(scenario)
     gc.collect()
-    assert len(os.listdir("/dev/fd")) == before
+    # The Popen of a release without repairs leaves the pipes of a call that it refuses open.
+    assert len(os.listdir("/dev/fd")) == before or (BEFORE_REPAIRS and "user" in kwargs)
 
 
 def test_descriptors_are_passed() -> None:

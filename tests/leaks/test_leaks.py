@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.interpreter import DEBUG_BUILD
+
 # How often each workload is done. One thing left behind each time is far beyond what is allowed below.
 WORKLOADS = {
     "connections": 100_000,
@@ -20,6 +22,10 @@ WORKLOADS = {
     "tasks": 1_000_000,
     "primitives": 5_000,
 }
+
+# A debug build is slow. A tenth is enough still.
+if DEBUG_BUILD:
+    WORKLOADS |= {name: WORKLOADS[name] // 10 for name in ("connections", "handles", "tasks")}
 
 # Caches of the interpreter and of the allocator come and go: less than one block for each round, a few pages.
 BLOCKS = 450

@@ -30,7 +30,7 @@ def on_each(scenario):
     records = {"asyncio": scenario(asyncio.SelectorEventLoop)}
     before = _ferrio._tls_engine
     try:
-        for engine in ENGINES if before == "openssl" else ENGINES[1:]:
+        for engine in ENGINES if _ferrio.best_tls_engine() == "openssl" else ENGINES[1:]:
             _ferrio._tls_engine = engine
             records[engine] = scenario(ferrio.new_event_loop)
     finally:

@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import threading
 
 import pytest
 
-from .support import Diary, listening, receive_all, run, words
+from .support import PATIENCE, Diary, listening, receive_all, run, words
 from .test_handshake import on_each
 
 
@@ -85,26 +86,26 @@ def test_hello_that_is_there_already(make_loop, certificates):
     message = b"hello, hello"
 
     async def main(loop):
-        accepted = loop.create_future()
+        accepted, paused = loop.create_future(), threading.Event()
 
         class Plain(Diary):
             def connection_made(self, transport):
                 super().connection_made(transport)
-                transport.pause_reading()
                 accepted.set_result((transport, self))
 
         server = await loop.create_server(Plain, "127.0.0.1", 0)
 
         def connect():
-            with (
-                socket.create_connection(server.sockets[0].getsockname()) as plain,
-                certificates.client().wrap_socket(plain, server_hostname="localhost") as tls,
-            ):
-                tls.sendall(message)
-                return receive_all(tls)
+            with socket.create_connection(server.sockets[0].getsockname()) as plain:
+                paused.wait(PATIENCE)
+                with certificates.client().wrap_socket(plain, server_hostname="localhost") as tls:
+                    tls.sendall(message)
+                    return receive_all(tls)
 
         client = loop.run_in_executor(None, connect)
         transport, diary = await accepted
+        transport.pause_reading()
+        paused.set()
         waiting = transport.get_extra_info("socket")._sock
         while not await loop.run_in_executor(
             None, lambda: len(waiting.recv(1, socket.MSG_PEEK)) if _readable(waiting) else 0

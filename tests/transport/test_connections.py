@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.interpreter import BEFORE_REPAIRS
+
 from .test_servers import unused_port
 from .world import LOOPS, BufferedRecorder, Recorder, World, compare, names, play
 
@@ -417,6 +419,9 @@ def test_lines_that_are_too_long() -> None:
     assert events[0][1][0] == "ValueError"
 
 
+@pytest.mark.skipif(
+    BEFORE_REPAIRS, reason="asyncio's streams keep the error of a handler to themselves"
+)
 def test_a_stream_handler_that_raises() -> None:
     async def scenario(world: World) -> None:
         async def handle(reader: Any, writer: Any) -> None:

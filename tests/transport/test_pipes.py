@@ -17,7 +17,9 @@ from typing import Any
 import ferrio
 import pytest
 
-from .world import LOOPS, Recorder, World, alike, compare, names, play, reset
+from tests.interpreter import BEFORE_REPAIRS
+
+from .world import LOOPS, Event, Recorder, World, alike, compare, names, play, reset
 
 # What a peer's end is: a plain descriptor, closed by the test.
 Ends = tuple[Any, int]
@@ -114,16 +116,23 @@ def test_read_to_the_end(kind: str) -> None:
             await world.until(lambda piece=piece: world.received() >= len(piece))
         os.close(writer)
         await world.until_saw("connection_lost")
-        world.record("closed", file.closed, transport.is_closing(), transport.is_reading())
+        world.record("closed", file.closed, transport.is_closing())
         world.record("repr", repr(transport))
         world.record("loop", transport._loop, transport._protocol)
         transport.close()
         transport.pause_reading()
         transport.resume_reading()
+        assert BEFORE_REPAIRS or not transport.is_reading()
 
     events = compare(scenario)
     # A terminal says by an error that its other end is gone.
     assert ("eof_received" in names(events)) == (kind != "terminal")
+
+
+def judge(scenario: Any) -> list[Event]:
+    """Compare what a paused transport does, unless asyncio's has no `is_reading()` and reads on after a pause in
+    `connection_made`."""
+    return play(LOOPS["ferrio"], scenario) if BEFORE_REPAIRS else compare(scenario)
 
 
 @every_kind
@@ -145,7 +154,14 @@ def test_pause_and_resume_reading(kind: str) -> None:
         await world.until_saw("connection_lost")
         os.close(writer)
 
-    compare(scenario)
+    assert names(judge(scenario)) == [
+        "connection_made",
+        "reading",
+        "nothing yet",
+        "reading",
+        "data_received",
+        "connection_lost",
+    ]
 
 
 @pytest.mark.parametrize("action", ["close", "pause_reading"])
@@ -160,7 +176,7 @@ def test_read_transport_in_connection_made(action: str) -> None:
         await world.until_saw("connection_lost")
         os.close(writer)
 
-    compare(scenario)
+    assert judge(scenario) == [("connection_made",), ("connection_lost", None)]
 
 
 @pytest.mark.parametrize("name", ["data_received", "eof_received", "connection_lost"])
@@ -494,12 +510,13 @@ def test_a_cycle_through_attributes_is_collected() -> None:
         await world.until_saw("connection_lost")
         os.close(writer)
         gone.append(weakref.ref(transport))
-        return gone[0]
 
     gone: list[weakref.ref[Any]] = []
-    play(LOOPS["ferrio"], scenario)
+    events = play(LOOPS["ferrio"], scenario)
     gc.collect()
     assert gone[0]() is None
+    # It was closed, which the collector asks as well.
+    assert names(events) == ["connection_made", "connection_lost"]
 
 
 def test_no_leak_over_ten_thousand_pipes() -> None:
@@ -539,6 +556,6 @@ def test_more_descriptors_than_select_takes() -> None:
         os.write(writer, b"data")
         os.close(writer)
         await world.until_saw("connection_lost")
-        assert not transport.is_reading()
+        assert transport.is_closing()
 
     compare(scenario)

@@ -53,6 +53,7 @@ def names(path: Path) -> dict[str, Any]:
         "text": str(path / "text"),
         "bytes": os.fsencode(path / "bytes"),
         "PathLike": path / "pathlike",
+        "not as pathlib would write it": f"{path}/./dotted",
     }
 
 
@@ -81,7 +82,7 @@ async def talk(loop: Loop, address: Any, serve: Callable[..., Any]) -> list[Any]
     return told
 
 
-@pytest.mark.parametrize("kind", ["text", "bytes", "PathLike"])
+@pytest.mark.parametrize("kind", ["text", "bytes", "PathLike", "not as pathlib would write it"])
 def test_a_path(kind, tmp_path):
     path = names(tmp_path)[kind]
 

@@ -73,9 +73,11 @@ pub trait Engine {
     fn clear(&self);
 }
 
-/// The name of the engine that new connections use where they can, from `ferrio._ferrio._tls_engine`.
-fn preferred(py: Python<'_>) -> PyResult<String> {
-    py.import("ferrio._ferrio")?.getattr(intern!(py, "_tls_engine"))?.extract()
+/// Whether new connections use OpenSSL itself where they can. `ferrio._ferrio._tls_engine` may name an engine; with
+/// `None` there, it is the best that this interpreter allows, which the first connection finds out.
+fn prefers_openssl(py: Python<'_>) -> PyResult<bool> {
+    let name = py.import("ferrio._ferrio")?.getattr(intern!(py, "_tls_engine"))?;
+    if name.is_none() { Ok(best_tls_engine(py) == openssl::NAME) } else { name.eq(openssl::NAME) }
 }
 
 /// The engine for `ssl_object`, a new `ssl.SSLObject` on the two `ssl.MemoryBIO`s.
@@ -85,7 +87,7 @@ pub fn choose<'py>(
     outgoing: &Bound<'py, PyAny>,
 ) -> PyResult<Box<dyn Engine>> {
     let py = ssl_object.py();
-    if preferred(py)? == openssl::NAME
+    if prefers_openssl(py)?
         && let Some(engine) = openssl::OpenSsl::create(ssl_object)?
     {
         return Ok(Box::new(engine));
@@ -93,16 +95,18 @@ pub fn choose<'py>(
     Ok(Box::new(memory_bio::MemoryBio::create(ssl_object, incoming, outgoing)))
 }
 
-/// The name of the best engine that this interpreter allows.
-pub fn best(py: Python<'_>) -> &'static str {
-    match openssl::load(py) {
+/// The name of the best engine that this interpreter allows. The first call finds out.
+#[pyfunction]
+pub fn best_tls_engine(py: Python<'_>) -> &'static str {
+    static BEST: PyOnceLock<&'static str> = PyOnceLock::new();
+    BEST.get_or_init(py, || match openssl::load(py) {
         Ok(true) => openssl::NAME,
         Ok(false) => memory_bio::NAME,
         Err(error) => {
             error::discard(error, py);
             memory_bio::NAME
         }
-    }
+    })
 }
 
 /// A class of the module `ssl`. Raises `ImportError` where there is none.

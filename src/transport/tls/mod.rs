@@ -102,7 +102,8 @@ pub struct TlsTransport {
 static TLS: ClassCell = ClassCell::new();
 
 impl Class for TlsTransport {
-    const NAME: &'static CStr = c"ferrio.TlsTransport";
+    // With "ssl", as the name of asyncio's, by which programs tell an encrypted transport.
+    const NAME: &'static CStr = c"ferrio.SSLTransport";
     const FINALIZER: bool = true;
 
     fn class() -> &'static ClassCell {
@@ -381,14 +382,14 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             TlsTransport,
             c"get_extra_info",
             get_extra_info,
-            c"get_extra_info(name, default=None)\n\nReturn 'ssl_object', 'sslcontext', 'peercert', 'cipher', 'compression', what the transport below tells, or the default."
+            c"get_extra_info($self, /, name, default=None)\n--\n\nReturn 'ssl_object', 'sslcontext', 'peercert', 'cipher', 'compression', what the transport below tells, or the default."
         ),
         method0!(TlsTransport, c"get_protocol", get_protocol, c"Return the current protocol."),
         method!(
             TlsTransport,
             c"set_protocol",
             set_protocol,
-            c"set_protocol(protocol)\n\nSet a new protocol."
+            c"set_protocol($self, /, protocol)\n--\n\nSet a new protocol."
         ),
         method0!(
             TlsTransport,
@@ -412,7 +413,8 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     ];
     attributes.extend(flow::attributes());
     build::<TlsTransport>(
-        py.import("asyncio.transports")?.getattr("Transport")?.cast()?,
+        // asyncio's `sendfile()` demands this base of what it writes to.
+        py.import("asyncio.transports")?.getattr("_FlowControlMixin")?.cast()?,
         Definition {
             doc: Some(c"An encrypted connection."),
             methods,

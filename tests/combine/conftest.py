@@ -1,0 +1,17 @@
+"""What the tests of the combinators share."""
+
+import gc
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def nothing_unraisable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail on what a finalizer could not raise."""
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_value))
+    yield
+    gc.collect()
+    assert unraisable == []
