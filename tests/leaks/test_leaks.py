@@ -23,6 +23,7 @@ WORKLOADS = {
     "handles": 1_000_000,
     "timers": 100_000,
     "tasks": 1_000_000,
+    "combinators": 2_000,
     "primitives": 5_000,
 }
 
