@@ -6,6 +6,8 @@ from types import ModuleType
 from typing import Any
 
 FLOOR = "C"
+NO_LOOP = "no loop"
+"""The protocol and the application of an HTTP server, called without loop, transport and socket."""
 OURS = "ferrio"
 
 

@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import resource
 import ssl
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 from benches.loops import PACKAGES
 
-REPORTED = (*PACKAGES, "uvicorn", "httptools", "fastapi", "aiohttp")
+REPORTED = (*PACKAGES, "uvicorn", "httptools", "fastapi", "aiohttp", "httpx", "redis", "asyncpg")
 
 
 def cores() -> tuple[int | None, int | None]:
@@ -22,6 +23,12 @@ def cores() -> tuple[int | None, int | None]:
         return None, None
     usable = sorted(os.sched_getaffinity(0))
     return usable[0], usable[-1]
+
+
+def raise_file_limit() -> None:
+    """Lets this process, and all that it starts, open as many files as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def describe() -> dict[str, Any]:

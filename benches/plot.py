@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from benches.loops import FLOOR, OURS
+from benches.loops import FLOOR, NO_LOOP, OURS
 from benches.summary import times_as_good
 
 COLOURS = {
     FLOOR: "#9a9a9a",
+    NO_LOOP: "#9a9a9a",
     "asyncio": "#f2c14e",
     "uvloop": "#5fad56",
     "uvloop+aiofastnet": "#2a7f62",
@@ -27,23 +28,21 @@ BAR = 0.14
 
 
 def draw(tables: list[dict[str, Any]], directory: Path) -> None:
-    """Writes benchmarks.svg and benchmarks.png into `directory`."""
-    heights = [len(table["rows"]) for table in tables]
-    figure = Figure(figsize=(10, 2 + 0.8 * sum(heights)), layout="constrained")
-    panels = figure.subplots(len(tables), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for panel, table in zip(panels, tables, strict=True):
-        _draw_table(panel, table)
-    figure.suptitle("How many times as good as the best peer (longer is better)")
-    shown = {loop for table in tables for loop in table["loops"]}
-    keys: list[Artist] = [
-        Patch(color=colour, label=loop) for loop, colour in COLOURS.items() if loop in shown
-    ]
-    keys.append(Line2D([], [], color="black", label=f"{OURS}'s target"))
-    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
-    # The same figures give the same files.
-    with matplotlib.rc_context({"svg.hashsalt": "ferrio"}):
-        figure.savefig(directory / "benchmarks.svg", metadata={"Date": None})
-    figure.savefig(directory / "benchmarks.png", dpi=110)
+    """Writes a picture a table, named after its key, into `directory`."""
+    for table in tables:
+        figure = Figure(figsize=(10, 1.6 + 0.8 * len(table["rows"])), layout="constrained")
+        _draw_table(figure.subplots(), table)
+        figure.suptitle("How many times as good as the best peer (longer is better)")
+        keys: list[Artist] = [
+            Patch(color=colour, label=loop)
+            for loop, colour in COLOURS.items()
+            if loop in table["loops"]
+        ]
+        keys.append(Line2D([], [], color="black", label=f"{OURS}'s target"))
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
+        # The same figures give the same file.
+        with matplotlib.rc_context({"svg.hashsalt": "ferrio"}):
+            figure.savefig(directory / f"{table['key']}.svg", metadata={"Date": None})
 
 
 def _draw_table(panel: Axes, table: Mapping[str, Any]) -> None:

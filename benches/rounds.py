@@ -7,14 +7,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benches.loops import FACTORIES, FLOOR
-from benches.measure import echo, http, operations
+from benches.loops import FACTORIES
+from benches.measure import echo, http, imports, latency, operations, size
 from benches.measure.outcome import Failed, NotYet
 from benches.measure.process import ROOT
 from benches.measure.settings import Settings
 from benches.rows import Row, Table
 
-MEASURES = {"echo": echo.measure, "operations": operations.measure, "http": http.measure}
+MEASURES = {
+    "echo": echo.measure,
+    "latency": latency.measure,
+    "operations": operations.measure,
+    "http": http.measure,
+    "imports": imports.measure,
+    "size": size.measure,
+}
 
 
 @dataclass
@@ -54,8 +61,7 @@ def plan(
         for row in table.rows:
             if only and not any(part in key for part in only for key in (table.key, row.key)):
                 continue
-            # The floor has no TLS.
-            usable = [loop for loop in names if not (row.tls and loop == FLOOR)]
+            usable = [loop for loop in names if row.suits(loop)]
             rows.append([Spot(table, row, loop) for loop in usable])
     return rows
 
@@ -100,7 +106,7 @@ def measure(spot: Spot, cell: Cell, settings: Settings) -> None:
     if cell.absent is not None:
         return
     try:
-        cell.figures.append(MEASURES[spot.table.key](spot.row, spot.loop, settings))
+        cell.figures.append(MEASURES[spot.table.measure](spot.row, spot.loop, settings))
     except NotYet as error:
         cell.give_up("not yet", error)
     except Failed as error:

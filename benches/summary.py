@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from benches.loops import FLOOR, OURS
+from benches.loops import FLOOR, NO_LOOP, OURS
 from benches.rounds import Cell, Spot
 from benches.rows import Row, Table
 
@@ -51,11 +51,11 @@ def times_as_good(table: Mapping[str, Any], figure: float, other: float) -> floa
 
 
 def best_peer(table: Mapping[str, Any], cells: Mapping[str, Any]) -> str | None:
-    """The loop with the best median, but for the floor and ferrio; None if none was measured."""
+    """The loop with the best median, but for ferrio and what is no loop; None if none was measured."""
     medians = {
         loop: cell["median"][table["metric"]]
         for loop, cell in cells.items()
-        if loop not in (FLOOR, OURS) and "median" in cell
+        if loop not in (FLOOR, NO_LOOP, OURS) and "median" in cell
     }
     choose = min if table["lower_is_better"] else max
     return choose(medians, key=medians.__getitem__, default=None)
@@ -76,6 +76,7 @@ def _row(table: Table, row: Row, by_loop: Mapping[str, Cell]) -> dict[str, Any]:
         "title": row.title,
         "design": row.design,
         "target": row.target_on_stdlib if eased else row.target,
+        "beside": row.beside,
         "best_peer": best,
         "ratio": ratio,
         "cells": cells,

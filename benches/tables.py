@@ -1,9 +1,10 @@
 """The Markdown page, from a summary."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from benches.loops import OURS
+from benches.loops import NO_LOOP, OURS
+from benches.summary import times_as_good
 
 NONE = "\N{EN DASH}"
 
@@ -12,20 +13,19 @@ def page(result: Mapping[str, Any]) -> str:
     """The whole page: what it is, the tables, the plot, the machine, how to repeat it."""
     run, tables = result["run"], result["tables"]
     parts = [
-        "# Benchmarks",
+        f"# Benchmarks on {run['machine']['python']}",
         "Written by `make bench`; nothing here is typed. Absolute figures move from machine to "
         "machine and from minute to minute: what counts is a ratio within one run.",
-        "![Each loop beside the best peer](benchmarks.svg)",
         *(part for table in tables for part in _table(table)),
         *_notes(tables),
         "## What was measured",
-        _method(run),
+        _method(run, {table["key"] for table in tables}),
         "## On what",
         _machine(run["machine"]),
         "## How to repeat it",
         "`make bench`, or `python -m benches` with what is in `requirements/bench.txt`, a release "
-        "build of ferrio, cargo, a C compiler and wrk. `--help` tells how to measure less. This "
-        f"run was `{' '.join(['python -m benches', *run['arguments']])}`.",
+        "build of ferrio, cargo, a C compiler, wrk, nginx, Redis and PostgreSQL. `--help` tells how "
+        f"to measure less. This run was `{' '.join(['python -m benches', *run['arguments']])}`.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -53,6 +53,8 @@ def _table(table: Mapping[str, Any]) -> list[str]:
         f"In {table['unit']}; {better} is better. The last two columns say how many times as good "
         f"as the best peer {OURS} is, and is to be.",
         grid(heads, (_line(table, row) for row in table["rows"])),
+        *_beside(table),
+        f"![Each loop beside the best peer]({table['key']}.svg)",
         *_details(table),
     ]
 
@@ -72,36 +74,92 @@ def _figure(table: Mapping[str, Any], cell: Mapping[str, Any] | None) -> str:
     return number(cell["median"][table["metric"]] / table["scale"])
 
 
-def _details(table: Mapping[str, Any]) -> list[str]:
-    """Spread, throughput, latency: one line a cell that has figures."""
+def _beside(table: Mapping[str, Any]) -> list[str]:
+    """For rows that are compared with another row: each loop's figure beside its own there."""
+    rows = {row["key"]: row for row in table["rows"]}
     lines = []
     for row in table["rows"]:
+        base = rows.get(row.get("beside"))
+        if base is None:
+            continue
+        figures = []
         for loop in table["loops"]:
-            cell = row["cells"].get(loop, {})
-            if "median" in cell:
-                lines.append([row["title"], loop, *_detail(table, cell)])
+            ours, own = (_median(table, one["cells"].get(loop)) for one in (row, base))
+            figures.append(f"{times_as_good(table, ours, own):.2f}" if ours and own else NONE)
+        lines.append([f"{row['title']}, to {base['title']}", *figures])
     if not lines:
         return []
-    heads = ["", "loop", f"lowest to highest ({table['unit']})"]
-    if table["key"] == "operations":
-        heads.append("CPU an operation (µs)")
-    else:
-        heads += ["thousands a second", "p50 (µs)", "p99 (µs)", "p99.9 (µs)", "server's core busy"]
+    heads = ["how many times as good as in another row", *table["loops"]]
+    return [grid(heads, lines)]
+
+
+def _median(table: Mapping[str, Any], cell: Mapping[str, Any] | None) -> float | None:
+    figure: float | None = (cell or {}).get("median", {}).get(table["metric"])
+    return figure
+
+
+def _details(table: Mapping[str, Any]) -> list[str]:
+    """Spread, throughput, latency and more: one line a cell that has figures, and a column for
+    whatever any of them has."""
+    measured = [
+        (row, loop, row["cells"][loop])
+        for row in table["rows"]
+        for loop in table["loops"]
+        if "median" in row["cells"].get(loop, {})
+    ]
+    if not measured:
+        return []
+    cells = [(row["title"], loop, _spread(table, cell)) for row, loop, cell in measured]
+    facts = [_facts(row, loop, cell["median"]) for row, loop, cell in measured]
+    heads = [head for head in FACTS if any(head in fact for fact in facts)]
+    heads = [head for head in heads if table["metric"] != FACTS[head]]
+    lines = [
+        [*cell, *(fact.get(head, NONE) for head in heads)]
+        for cell, fact in zip(cells, facts, strict=True)
+    ]
+    heads = ["", "loop", f"lowest to highest ({table['unit']})", *heads]
     fold = f"<details><summary>{table['title']}: {', '.join(heads[2:])}</summary>"
     return [fold, grid(heads, lines), "</details>"]
 
 
-def _detail(table: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str]:
-    median, scale = cell["median"], table["scale"]
-    spread = f"{number(cell['lowest'] / scale)} to {number(cell['highest'] / scale)}"
-    if table["key"] == "operations":
-        return [spread, number(median["cpu_us"])]
-    return [
-        spread,
-        number(median["per_second"] / 1_000),
-        *(number(median["latency_us"][quantile]) for quantile in ("p50", "p99", "p99.9")),
-        f"{median['cpu_share']:.0%}",
-    ]
+FACTS = {
+    "CPU (µs)": "cpu_us",
+    "thousands a second": "per_second",
+    "p50 (µs)": "p50",
+    "p99 (µs)": "p99",
+    "p99.9 (µs)": "p999_us",
+    "server's core busy": "cpu_share",
+    "loop's share": "share",
+    "threads": "threads",
+    "datagrams lost": "lost",
+}
+"""The columns of details, each with the figure that it shows: in a table that compares by that
+figure the column would say the same again."""
+
+
+def _spread(table: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
+    scale = table["scale"]
+    return f"{number(cell['lowest'] / scale)} to {number(cell['highest'] / scale)}"
+
+
+def _facts(row: Mapping[str, Any], loop: str, median: Mapping[str, Any]) -> dict[str, str]:
+    facts = {}
+    if median.get("cpu_us") is not None:
+        facts["CPU (µs)"] = number(median["cpu_us"])
+    if "per_second" in median:
+        facts["thousands a second"] = number(median["per_second"] / 1_000)
+    for quantile in ("p50", "p99", "p99.9") if "latency_us" in median else ():
+        facts[f"{quantile} (µs)"] = number(median["latency_us"][quantile])
+    if median.get("cpu_share") is not None:
+        facts["server's core busy"] = f"{median['cpu_share']:.0%}"
+    bare = row["cells"].get(NO_LOOP, {})
+    if "median" in bare and loop != NO_LOOP:
+        facts["loop's share"] = f"{1 - bare['median']['cpu_us'] / median['cpu_us']:.0%}"
+    if median.get("threads") is not None:
+        facts["threads"] = f"{median['threads']:.0f}"
+    if median.get("lost"):
+        facts["datagrams lost"] = f"{median['lost']:,.0f}"
+    return facts
 
 
 def _notes(tables: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -130,26 +188,66 @@ def _notes(tables: Iterable[Mapping[str, Any]]) -> list[str]:
     return ["## Notes on single cells", "\n".join(notes)] if notes else []
 
 
-def _method(run: Mapping[str, Any]) -> str:
+def _method(run: Mapping[str, Any], measured: Set[str]) -> str:
     load_core = run["load_core"]
     place = f"processor {run['server_core']}, the load to processor {load_core}"
     if load_core is None:
         place = "no processor in particular, because this system doesn't let us"
     elif run["server_core"] == load_core:
         place = f"processor {load_core}, and the load too, because there is no other"
-    return (
+    rounds = (
         f"Rounds: {run['rounds']}. In each, row by row, every loop in turn, beginning with "
         "another one each time; the tables show the medians of the rounds. Each server and each "
         f"count of operations is a process of its own, bound to {place}. Servers are loaded for "
         f"{run['warm_up']} s before they are measured for {run['seconds']} s (HTTP rows: whole "
-        "seconds). CPU is user and system time of all the server's threads.\n\n"
+        "seconds). CPU is user and system time of all the server's threads."
+    )
+    ways = (way for keys, way in METHODS if keys & measured)
+    return "\n\n".join((rounds, *ways, *_took(run)))
+
+
+METHODS: tuple[tuple[Set[str], str], ...] = (
+    (
+        {"echo", "tls", "unix", "udp", "scale", "memory", "latency"},
         "Echo: ten connections, 1 KiB unless the row says otherwise, each sends its next message "
         "when the last has come back whole and the same, byte for byte; the load generator is "
         "`benches/load`, TLS is its rustls, with an RSA key of 2,048 bits and no session resumed. "
-        "The C column is `benches/c/echo.c`: epoll, recv, send, and nothing else. HTTP: wrk with "
-        "one thread and 64 connections. Operations: `benches/operations` says of each what one "
-        "is."
-    )
+        "The C column is `benches/c/echo.c`: epoll, recv, send, and nothing else.",
+    ),
+    ({"udp"}, "UDP: 64 datagrams are on their way at a time."),
+    (
+        {"scale", "memory"},
+        "Scale and memory: each connection has echoed one message before the active ones go on; "
+        "the memory is what the server's has grown by when all is done and the connections are "
+        "still open.",
+    ),
+    (
+        {"latency"},
+        "Latency: messages leave at fixed times, half as many as the same server echoed just "
+        "before in the closed loop, and count from when they were due.",
+    ),
+    ({"operations"}, "Operations: `benches/operations` says of each what one is."),
+    (
+        {"clients"},
+        "Clients: `benches/operations/client_*`, with nginx, Redis and PostgreSQL on the other "
+        "processor.",
+    ),
+    (
+        {"http"},
+        "HTTP: wrk with one thread and 64 connections. The column "
+        f"{NO_LOOP} is the same server's protocol and application, called by "
+        "`benches/servers/_alone.py` without loop, transport and socket: what a request costs "
+        "beyond that is the loop's share, the system's sockets included. It is not known where the "
+        "endpoint runs in another thread.",
+    ),
+)
+"""What is to be said of the tables with those keys."""
+
+
+def _took(run: Mapping[str, Any]) -> list[str]:
+    took = run.get("took", {})
+    rounds = ", ".join(f"{key} {seconds / run['rounds']:.0f}" for key, seconds in took.items())
+    return [f"Seconds that a round took, by what `--only` takes: {rounds}."] if took else []
 
 
 def _machine(machine: Mapping[str, Any]) -> str:

@@ -2,9 +2,12 @@
 
 use pyo3::prelude::*;
 
+mod combine;
 mod event_loop;
 mod ffi;
 mod stdlib;
+mod streams;
+mod sync;
 mod task;
 mod transport;
 
@@ -13,7 +16,7 @@ mod transport;
 mod _ferrio {
     use pyo3::prelude::*;
 
-    use crate::{event_loop, ffi, stdlib, task, transport};
+    use crate::{combine, event_loop, ffi, stdlib, streams, sync, task, transport};
 
     #[pymodule_export]
     use crate::task::coroutine::track_origins;
@@ -29,6 +32,9 @@ mod _ferrio {
         stdlib::load(py)?;
         ffi::function::define(py)?;
         task::define(module)?;
+        combine::define(module)?;
+        streams::define(module)?;
+        sync::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
         module.add("DatagramTransport", transport::datagram::define(py)?)?;

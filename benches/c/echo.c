@@ -1,6 +1,7 @@
 /* The floor: an echo server that is nothing but epoll, recv and send.
  *
- * Prints {"port": N} when it listens, and serves until it is killed. A message that the socket
+ * Listens on a free port of 127.0.0.1, or on the Unix socket that its argument names; prints
+ * {"port": N} when it listens, and serves until it is killed. A message that the socket
  * doesn't take at once is waited for with poll: the load has one message a connection on its way,
  * so there is nobody else to serve on that socket meanwhile. */
 #define _GNU_SOURCE
@@ -11,8 +12,10 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { BACKLOG = 1024, EVENTS = 1024, BUFFER = 256 * 1024 };
@@ -61,18 +64,34 @@ static void serve(int fd)
         close(fd);
 }
 
-int main(void)
+static int listen_on_port(int *port)
 {
-    int yes = 1;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
     int listener = checked(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
     checked(bind(listener, (struct sockaddr *)&address, length), "bind");
-    checked(listen(listener, BACKLOG), "listen");
     checked(getsockname(listener, (struct sockaddr *)&address, &length), "getsockname");
+    *port = ntohs(address.sin_port);
+    return listener;
+}
+
+static int listen_at_path(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    int listener = checked(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
+    checked(bind(listener, (struct sockaddr *)&address, sizeof address), "bind");
+    return listener;
+}
+
+int main(int argc, char **argv)
+{
+    int yes = 1, port = 0;
+    int listener = argc > 1 ? listen_at_path(argv[1]) : listen_on_port(&port);
+    checked(listen(listener, BACKLOG), "listen");
     int poller = checked(epoll_create1(0), "epoll_create1");
     watch(poller, listener);
-    printf("{\"port\": %d}\n", ntohs(address.sin_port));
+    printf("{\"port\": %d}\n", port);
     fflush(stdout);
 
     for (;;) {
@@ -85,7 +104,8 @@ int main(void)
             }
             int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
             if (fd >= 0) {
-                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+                if (port)
+                    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
                 watch(poller, fd);
             }
         }

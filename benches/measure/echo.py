@@ -1,6 +1,7 @@
 """An echo row: a server, and ferrio-load against it."""
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,41 @@ from benches.rows import Row
 def measure(row: Row, loop: str, settings: Settings) -> dict[str, Any]:
     """The figures of ferrio-load, which reads the server's CPU clock at the very start and end of
     the measured time. Raises NotYet or Failed."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "socket") if row.unix else None
+        with Server(command(row, loop, settings, path), settings.server_core) as server:
+            return load(row, server, settings, path) | {"uses": server.uses}
+
+
+def load(
+    row: Row, server: Server, settings: Settings, path: Path | None, *options: str
+) -> dict[str, Any]:
+    """What ferrio-load says of `server`, which listens on the Unix socket `path` if that is given.
+    Raises NotYet or Failed."""
     tools = settings.tools
-    with Server(_server(row, loop, settings), settings.server_core) as server:
-        command: list[str | Path] = [
-            *(tools.load, "--port", str(server.port), "--pid", str(server.pid)),
-            *("--warm-up", str(settings.warm_up), "--seconds", str(settings.seconds)),
-            *row.load,
-        ]
-        if row.tls:
-            command += ["--tls", tools.trusted]
-        figures = run(command, settings.load_core, settings.patience)
-        errors = {what: count for what, count in figures.pop("errors").items() if count}
-        if errors or not figures["messages"]:
-            raise server.explain(f"the load saw {errors or 'no message come back'}")
-        return figures | {"uses": server.uses}
-
-
-def _server(row: Row, loop: str, settings: Settings) -> list[str | Path]:
-    if loop == FLOOR:
-        return [settings.tools.floor]
-    command: list[str | Path] = [sys.executable, "-m", f"benches.servers.{row.program}", loop]
+    words: list[str | Path] = [
+        *(tools.load, "--pid", str(server.pid)),
+        *(("--unix", path) if path else ("--port", str(server.port))),
+        *("--warm-up", str(settings.warm_up), "--seconds", str(settings.seconds)),
+        *(*row.load, *options),
+    ]
     if row.tls:
-        command += ["--certificate", settings.tools.certificate]
-    return command
+        words += ["--tls", tools.trusted]
+    figures = run(words, settings.load_core, settings.patience)
+    errors = {what: count for what, count in figures.pop("errors").items() if count}
+    if errors or not figures["messages"]:
+        raise server.explain(f"the load saw {errors or 'no message come back'}")
+    return figures
+
+
+def command(row: Row, loop: str, settings: Settings, path: Path | None) -> list[str | Path]:
+    """The server of the row on the loop."""
+    if loop == FLOOR:
+        return [settings.tools.floor, *([path] if path else [])]
+    words: list[str | Path] = [sys.executable, "-m", f"benches.servers.{row.program}", loop]
+    words += row.server
+    if row.tls:
+        words += ["--certificate", settings.tools.certificate]
+    if path:
+        words += ["--unix", path]
+    return words

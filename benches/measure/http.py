@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benches.loops import NO_LOOP
 from benches.measure.outcome import Failed
 from benches.measure.process import Server, run
 from benches.measure.settings import Settings
@@ -16,8 +17,11 @@ SCRIPT = Path(__file__).with_name("wrk.lua")
 
 def measure(row: Row, loop: str, settings: Settings) -> dict[str, Any]:
     """The figures of wrk, whose seconds are whole ones, with the CPU time of the server while it
-    ran. Raises NotYet or Failed."""
+    ran; without a loop, what `benches.servers._alone` prints. Raises NotYet or Failed."""
     command = [sys.executable, "-m", f"benches.servers.{row.program}", loop]
+    if loop == NO_LOOP:
+        command += ["--path", row.load[0], "--seconds", str(settings.seconds)]
+        return run(command, settings.server_core, settings.patience)
     with Server(command, settings.server_core) as server:
         _load(row, settings, server, settings.warm_up)
         began = server.cpu_seconds()
@@ -32,7 +36,7 @@ def measure(row: Row, loop: str, settings: Settings) -> dict[str, Any]:
 def _load(row: Row, settings: Settings, server: Server, seconds: float) -> dict[str, Any]:
     wrk = settings.tools.wrk
     if wrk is None:
-        raise Failed("wrk is not installed")
+        raise Failed("wrk is not installed; on Debian: apt-get install wrk")
     command: list[str | Path] = [
         *(wrk, "--threads", "1", "--connections", str(CONNECTIONS)),
         *("--duration", f"{math.ceil(seconds)}s", "--script", SCRIPT),

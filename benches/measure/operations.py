@@ -10,8 +10,10 @@ from benches.rows import Row
 
 def measure(row: Row, loop: str, settings: Settings) -> dict[str, Any]:
     """What `benches.operations` prints. Raises NotYet or Failed."""
-    command = (
+    command = [
         *(sys.executable, "-m", "benches.operations", row.program, loop),
         *("--seconds", str(settings.seconds)),
-    )
+    ]
+    if row.backend:
+        command += ["--backend", settings.backends.address(row.backend, settings.load_core)]
     return run(command, settings.server_core, settings.patience)

@@ -72,7 +72,8 @@ class Server:
         assert self._process.stdout is not None
         self._output = self._process.stdout
         self.pid = self._process.pid
-        self.port = 0
+        self.port: int | None = None
+        """The port it listens on; None on a Unix socket."""
         self.uses: dict[str, str] = {}
         """Where the server's names of asyncio came from."""
 

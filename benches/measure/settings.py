@@ -1,7 +1,8 @@
 """How long, on which processors, with what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from benches.measure.backends import Backends
 from benches.tools import Tools
 
 
@@ -16,6 +17,8 @@ class Settings:
     """Seconds of load before the measured ones."""
     seconds: float
     """Seconds that are measured."""
+    backends: Backends = field(default_factory=Backends)
+    """The programs that clients talk to."""
     allowance: float = 30
     """Seconds that a measurement may take beside these."""
 

@@ -3,21 +3,28 @@
 An operation is a coroutine function `operation(loop, names, rounds)` that does its thing `rounds`
 times and whose docstring says what one operation is. `names` has asyncio's names as a program on
 that loop would have them (`benches.loops.Names`); a name is looked up once, before the rounds.
+A client is an async context manager `client(names, url)`, where `url` is that of the program that it
+talks to: it connects, and gives the function that does its thing `rounds` times.
 A round counts as one operation, or as the number that `@rounds_of` says.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
 
 Operation = Callable[..., Awaitable[None]]
+Rounds = Callable[[int], Awaitable[None]]
+Client = Callable[..., AbstractAsyncContextManager[Rounds]]
+Marked = TypeVar("Marked", Operation, Client)
 
-PER_ROUND: dict[Operation, int] = {}
+PER_ROUND: dict[Operation | Client, int] = {}
 """How many operations a round is, where that is not one."""
 
 
-def rounds_of(count: int) -> Callable[[Operation], Operation]:
+def rounds_of(count: int) -> Callable[[Marked], Marked]:
     """Marks an operation whose rounds consist of `count` operations each."""
 
-    def mark(operation: Operation) -> Operation:
+    def mark(operation: Marked) -> Marked:
         PER_ROUND[operation] = count
         return operation
 

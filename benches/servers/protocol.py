@@ -6,7 +6,7 @@ import ssl
 from typing import cast
 
 from benches.loops import Names
-from benches.servers._serve import serve
+from benches.servers._serve import accept, serve
 
 
 class Echo(asyncio.Protocol):
@@ -18,7 +18,7 @@ class Echo(asyncio.Protocol):
 
 
 async def start(_: Names, listener: socket.socket, tls: ssl.SSLContext | None) -> object:
-    return await asyncio.get_running_loop().create_server(Echo, sock=listener, ssl=tls)
+    return await accept(Echo, listener, tls)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Echo with streams: read what has come, write it, drain."""
+"""Echo with streams: read what has come, write it."""
 
 import asyncio
 import socket
@@ -15,6 +15,8 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def start(names: Names, listener: socket.socket, tls: ssl.SSLContext | None) -> object:
+    if listener.family == socket.AF_UNIX:
+        return await names.start_unix_server(echo, sock=listener, ssl=tls)
     return await names.start_server(echo, sock=listener, ssl=tls)
 
 

@@ -1,4 +1,4 @@
-"""`python -m ferrio`: run any program on ferrio's loop, unmodified."""
+"""`python -m ferrio`: run any program on ferrio, unmodified."""
 
 import builtins
 import io
@@ -14,12 +14,12 @@ from types import ModuleType, TracebackType
 from typing import Any, NoReturn
 
 from . import __version__
-from ._policy import set_policy
+from ._patch import patch
 
 USAGE = """\
 usage: python -m ferrio [-h] [-V] (script | -m module | -c code) [argument ...]
 
-Run a Python program with ferrio's event loop as asyncio's default.
+Run a Python program on ferrio: its asyncio is patched as by ferrio.patch().
 
   script          a file, or a folder or zip archive with a __main__.py
   -m module       a module or package, as python -m runs it
@@ -121,8 +121,8 @@ def run_script(path: str, arguments: list[str]) -> None:
 
 
 def new_main() -> ModuleType:
-    """Give the program a `__main__` of its own, and its asyncio ferrio's loop."""
-    set_policy()
+    """Give the program a `__main__` of its own, and an asyncio with ferrio's names."""
+    patch()
     program = sys.modules["__main__"] = ModuleType("__main__")
     program.__builtins__ = builtins  # type: ignore[attr-defined]
     if sys.version_info < (3, 14):

@@ -7,6 +7,7 @@ loops: these coroutines are genuine ones, behave as those of the interpreter tha
 
 import asyncio
 import logging
+import os
 import selectors
 import socket
 import ssl
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _ferrio, _tls
 from ._sendfile import Sendfile
-from ._signals import Signals
+from ._signals import Signals, in_main_thread
 from ._subprocesses import Subprocesses
 from ._unix import UnixSockets
 
@@ -56,14 +57,15 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         """Make a loop. `selector` is there for programs that give one to `asyncio.SelectorEventLoop`: ferrio's poller
         does its work, and it is left alone."""
-        # The native part last: it opens descriptors, and when it can't, the loop can be finalized all the same.
+        # What opens descriptors last: when it can't, the loop can be finalized all the same.
         asyncio.BaseEventLoop.__init__(self)
-        self._signal_sockets = None
-        self._signal_handlers = {}
         self._old_agen_hooks = None
         UnixSockets.__init__(self)
+        Signals.__init__(self)
         Subprocesses.__init__(self)
         _ferrio.Loop.__init__(self)
+        if in_main_thread():
+            self._open_signals()
 
     def run_forever(self) -> None:
         """Run until `stop()` is called.
@@ -81,8 +83,10 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
                 firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
             )
             asyncio._set_running_loop(self)
+            self._begin_wakeups()
             self._run()
         finally:
+            self._end_wakeups()
             self._stopping = False
             self._thread_id = None
             asyncio._set_running_loop(None)
@@ -175,6 +179,17 @@ class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, f"Connect call failed {address}")
+
+
+def _send_gathered() -> None:
+    """Before a fork: send what waits for the end of this turn, lest parent and child both send it."""
+    running = asyncio._get_running_loop()
+    if isinstance(running, Loop):
+        running._send_gathered()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_send_gathered)
 
 
 def new_event_loop() -> Loop:

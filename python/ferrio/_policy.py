@@ -13,8 +13,10 @@ if sys.version_info >= (3, 14):
     from asyncio.events import _set_event_loop_policy
     from asyncio.unix_events import _DefaultEventLoopPolicy
 else:
-    from asyncio import DefaultEventLoopPolicy as _DefaultEventLoopPolicy
-    from asyncio import set_event_loop_policy as _set_event_loop_policy
+    from asyncio import (
+        DefaultEventLoopPolicy as _DefaultEventLoopPolicy,
+        set_event_loop_policy as _set_event_loop_policy,
+    )
 
 
 class EventLoopPolicy(_DefaultEventLoopPolicy):

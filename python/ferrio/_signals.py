@@ -1,19 +1,24 @@
-"""Signal handlers that run as callbacks of the loop."""
+"""Signals: how they wake the loop, and handlers that run as its callbacks.
+
+A signal ends a wait for events only if it comes during the wait: one that comes just before is noticed by Python after
+it, perhaps much later. So while a loop runs in the main thread Python writes the signals' numbers into a pipe that the
+loop watches (`signal.set_wakeup_fd`), unless the program has a descriptor of its own there.
+"""
 
 import asyncio
 import errno
 import inspect
 import logging
+import os
 import signal
-import socket
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from . import _ferrio
 from ._state import State
 
 if TYPE_CHECKING:
@@ -22,18 +27,94 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("asyncio")
 
 
+# The writing ends of the pipes of this process's loops.
+_ends: set[int] = set()
+
+
+def _leave_parent() -> None:
+    """In a forked child: don't write its signals into a pipe that its parent reads. From Python 3.12 on asyncio sees
+    to that."""
+    end = signal.set_wakeup_fd(-1)
+    if end not in (-1, *_ends):
+        signal.set_wakeup_fd(end)
+
+
+if sys.version_info < (3, 12) and hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_parent)
+
+
+def in_main_thread() -> bool:
+    """Return whether this is the thread that Python handles signals in."""
+    return threading.get_ident() == threading.main_thread().ident
+
+
 def _noop(signum: int, frame: FrameType | None) -> None:
     """Make Python write the signal's number to the wake-up descriptor; the loop calls the handler."""
 
 
 class Signals(State):
-    """The native loop with `add_signal_handler` and `remove_signal_handler`."""
+    """The native loop with `add_signal_handler` and `remove_signal_handler`, and what it does for signals in a run."""
 
     __slots__ = ()
 
-    # The sockets between Python's signal handler and the loop, made with the first handler.
-    _signal_sockets: tuple[socket.socket, socket.socket] | None
+    # The pipe's ends between Python's signal handler and the loop, opened with a loop of the main thread, and with
+    # another when it first needs it. A pipe, for it holds 65,536 signals; a pair of sockets holds some 200.
+    _signal_pipe: tuple[int, int] | None
+    # Whether this run of the loop wants to be woken.
+    _wakes_for_signals: bool
     _signal_handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...], Context]]
+
+    def __init__(self) -> None:
+        self._signal_pipe = None
+        self._wakes_for_signals = False
+        self._signal_handlers = {}
+
+    def _begin_wakeups(self) -> None:
+        """Have signals wake the loop that is about to run, unless another descriptor is told of them.
+
+        Does nothing in any thread but the main one, where no signal is handled. Raises OSError when no descriptor is
+        left for the pipe.
+        """
+        if not in_main_thread():
+            return
+        _, end = self._open_signals()
+        try:
+            before = signal.set_wakeup_fd(end, warn_on_full_buffer=bool(self._signal_handlers))
+        except ValueError:
+            return  # The main thread of another interpreter than the main one.
+        if before in (-1, end):
+            self._wakes_for_signals = True
+        else:
+            self._give_wakeups(before)
+
+    def _end_wakeups(self) -> None:
+        """Let signals wake the loop no more, but for those that it has handlers for. The program may have set a
+        descriptor of its own meanwhile, which stays."""
+        if not self._wakes_for_signals:
+            return
+        self._wakes_for_signals = False
+        if self._signal_handlers or self._signal_pipe is None:
+            return
+        now = signal.set_wakeup_fd(-1)
+        if now not in (-1, self._signal_pipe[1]):
+            self._give_wakeups(now)
+
+    def _give_wakeups(self, descriptor: int) -> None:
+        """Give the signals back to a descriptor that isn't the loop's, also those that came in its absence."""
+        signal.set_wakeup_fd(descriptor)
+        numbers = self._take_signals()
+        if numbers:
+            os.write(descriptor, numbers)
+            self._call_handlers(numbers)
+
+    def _forked(self) -> None:
+        """In a child process that goes on with the loop: have a pipe of its own, for the old one is the parent's."""
+        if self._signal_pipe is None:
+            return
+        self._close_pipe()
+        _, end = self._open_signals()
+        if self._signal_handlers or self._wakes_for_signals:
+            signal.set_wakeup_fd(end)
 
     def add_signal_handler(
         self, sig: int, callback: "Callable[[*_Ts], object]", *args: "Unpack[_Ts]"
@@ -48,11 +129,10 @@ class Signals(State):
         _check(sig)
         if self.is_closed():
             raise RuntimeError("Event loop is closed")
-        if self._signal_sockets is None:
-            self._signal_sockets = self._open_signals()
+        _, end = self._open_signals()
         try:
             # Refused in any thread but the main one, before a handler is changed.
-            signal.set_wakeup_fd(self._signal_sockets[1].fileno())
+            signal.set_wakeup_fd(end)
         except (ValueError, OSError) as error:
             raise RuntimeError(str(error)) from None
         self._signal_handlers[sig] = callback, args, copy_context()
@@ -71,7 +151,7 @@ class Signals(State):
         Raises TypeError and ValueError for what is no signal, RuntimeError for one that can't be caught.
         """
         _check(sig)
-        if self._signal_sockets is None or self._signal_handlers.pop(sig, None) is None:
+        if self._signal_handlers.pop(sig, None) is None:
             return False
         default = signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL
         try:
@@ -81,39 +161,56 @@ class Signals(State):
         self._reset_wakeup()
         return True
 
-    def _open_signals(self) -> tuple[socket.socket, socket.socket]:
-        reader, writer = socket.socketpair()
-        reader.setblocking(False)
-        writer.setblocking(False)
-        self._signal_handlers = {}
-        self._add_reader(reader.fileno(), self._read_signals, reader)
-        return reader, writer
+    def _open_signals(self) -> tuple[int, int]:
+        if self._signal_pipe is None:
+            self._signal_pipe = reader, _ = os.pipe()
+            for end in self._signal_pipe:
+                os.set_blocking(end, False)
+            self._add_reader(reader, self._read_signals)
+            _ends.add(self._signal_pipe[1])
+        return self._signal_pipe
 
-    def _read_signals(self, reader: socket.socket) -> None:
+    def _close_pipe(self) -> None:
+        if self._signal_pipe is not None:
+            self._remove_reader(self._signal_pipe[0])
+            _ends.discard(self._signal_pipe[1])
+            for end in self._signal_pipe:
+                os.close(end)
+            self._signal_pipe = None
+
+    def _take_signals(self) -> bytes:
+        """Return the numbers of the signals that came, oldest first."""
         try:
-            numbers = reader.recv(4096)
-        except (BlockingIOError, InterruptedError):
-            return
+            return os.read(self._signal_pipe[0], 4096) if self._signal_pipe else b""
+        except BlockingIOError:
+            return b""
+
+    def _read_signals(self) -> None:
+        self._call_handlers(self._take_signals())
+
+    def _call_handlers(self, numbers: bytes) -> None:
         for number in numbers:
-            # Removed, it may still have come before.
+            # It may have none, and removed, it may still have come before.
             if number in self._signal_handlers:
                 callback, args, context = self._signal_handlers[number]
                 self.call_soon(callback, *args, context=context)
 
     def _reset_wakeup(self) -> None:
-        if not self._signal_handlers:
-            try:
-                signal.set_wakeup_fd(-1)
-            except (ValueError, OSError) as error:
-                _logger.info("set_wakeup_fd(-1) failed: %s", error)
+        if self._signal_handlers:
+            return
+        end = -1
+        if self._wakes_for_signals and self._signal_pipe is not None:
+            end = self._signal_pipe[1]
+        try:
+            signal.set_wakeup_fd(end, warn_on_full_buffer=False)
+        except (ValueError, OSError) as error:
+            _logger.info("set_wakeup_fd(-1) failed: %s", error)
 
     def _close_signals(self) -> None:
-        """Give every handled signal its default back and close the sockets.
+        """Give every handled signal its default back and close the pipe.
 
         Raises ValueError in any thread but the main one, where signals can't be given back.
         """
-        if self._signal_sockets is None:
-            return
         try:
             if sys.is_finalizing() and self._signal_handlers:
                 warnings.warn(
@@ -127,8 +224,7 @@ class Signals(State):
             for number in list(self._signal_handlers):
                 self.remove_signal_handler(number)
         finally:
-            for end in self._signal_sockets:
-                end.close()
+            self._close_pipe()
 
 
 def _check(sig: object) -> None:

@@ -30,6 +30,7 @@ class State(_ferrio.Loop):
         # What ferrio adds.
         "_children",
         "_signal_handlers",
-        "_signal_sockets",
+        "_signal_pipe",
         "_unix_server_sockets",
+        "_wakes_for_signals",
     )

@@ -70,13 +70,13 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"_make_socket_transport",
             make_socket_transport,
-            c"_make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None)\n\nReturn a new stream transport."
+            c"_make_socket_transport($self, /, sock, protocol, waiter=None, *, extra=None, server=None, context=None)\n--\n\nReturn a new stream transport."
         ),
         method!(
             Loop,
             c"_make_datagram_transport",
             make_datagram_transport,
-            c"_make_datagram_transport(sock, protocol, address=None, waiter=None, extra=None)\n\nReturn a new datagram transport."
+            c"_make_datagram_transport($self, /, sock, protocol, address=None, waiter=None, extra=None)\n--\n\nReturn a new datagram transport."
         ),
     ]
 }

@@ -3,8 +3,10 @@
 //! [`Loop`] is the base of the Python class `ferrio.Loop`: it holds what runs at every turn. What only sets things up
 //! and waits (name resolution, `create_connection`, executors) stands in `python/ferrio/`, on top of it.
 //!
+//! - `io.rs`: the poller, and what becomes of it in a forked child;
 //! - `ready.rs`, `run.rs`: the queue of what runs next, and the turn that runs it;
-//! - `schedule.rs`, `handle.rs`: `call_soon`, `call_later`, `call_at`, and what they return;
+//! - `schedule.rs`, `handle.rs`, `timer.rs`: `call_soon`, `call_later`, `call_at`, what they return, and what else waits
+//!   for its time;
 //! - `readers.rs`: file descriptors that are watched, by `add_reader` or by a transport;
 //! - `sockets.rs`, `socket_call.rs`, `readiness.rs`: `sock_recv` and its like, the coroutines that they return, and
 //!   what is remembered of their sockets;
@@ -14,9 +16,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::CStr;
-use std::time::Duration;
 
-use ferrio_reactor::{Pace, Poller, Registry, TimerKey, TimerQueue, Waker};
+use ferrio_reactor::{TimerKey, TimerQueue, clock};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
@@ -31,23 +32,22 @@ use crate::{attribute, init_slot, method0};
 mod connections;
 mod debug;
 pub mod handle;
+mod io;
 mod pipes;
 pub mod readers;
 mod readiness;
 pub mod ready;
 mod run;
-mod schedule;
+pub mod schedule;
 mod servers;
 mod socket_call;
 mod sockets;
+pub mod timer;
 
-use handle::TimerHandle;
+use io::Io;
 use readers::Source;
 use ready::Ready;
-
-/// How long callbacks may run before the next look at the sockets: long enough to spread the cost of the system
-/// call, short beside the time that a message takes on the wire.
-const POLL_GAP: Duration = Duration::from_micros(50);
+use timer::Timer;
 
 /// The fields of `ferrio.Loop`.
 #[derive(Default)]
@@ -55,7 +55,7 @@ pub struct Loop {
     /// What `__init__` opens; empty before that and after `close`.
     io: RefCell<Option<Io>>,
     ready: RefCell<VecDeque<Ready>>,
-    timers: RefCell<TimerQueue<Owned<TimerHandle>>>,
+    timers: RefCell<TimerQueue<Timer>>,
     /// What watches each file descriptor, by its number.
     sources: RefCell<Vec<Source>>,
     /// Transports with writes to send at the end of this turn.
@@ -72,15 +72,6 @@ pub struct Loop {
     pub has_current_task: Cell<bool>,
     /// Counts the turns, so that a transport knows the writes of this one.
     turn: Cell<u64>,
-}
-
-/// The parts of a loop that hold file descriptors.
-struct Io {
-    /// Apart, for `poll` borrows it while other threads run.
-    poller: std::rc::Rc<RefCell<Poller>>,
-    registry: Registry,
-    waker: Waker,
-    pace: Pace,
 }
 
 static LOOP: ClassCell = ClassCell::new();
@@ -101,7 +92,7 @@ impl Class for Loop {
             ready.traverse(visit)?;
         }
         for timer in self.timers.borrow().values() {
-            visit.pointer(timer.as_ptr())?;
+            timer.traverse(visit)?;
         }
         for source in self.sources.borrow().iter() {
             source.traverse(visit)?;
@@ -128,6 +119,12 @@ impl Loop {
     /// Whether the loop was closed.
     pub fn is_closed(&self) -> bool {
         self.closed.get()
+    }
+
+    /// Whether this thread runs the loop.
+    #[inline]
+    pub fn runs_here(&self) -> bool {
+        self.thread.get() == current_thread()
     }
 
     /// The number of this turn; `None` while the loop doesn't run.
@@ -172,7 +169,7 @@ impl Loop {
     /// Wakes the loop's thread if it is in `poll`.
     fn wake(&self) -> PyResult<()> {
         if self.asleep.get()
-            && let Some(io) = self.io.borrow().as_ref()
+            && let Some(io) = self.io.borrow().as_ref().and_then(Io::own)
         {
             io.waker.wake().map_err(readers::os_error)?;
         }
@@ -185,8 +182,28 @@ impl Loop {
     }
 
     /// Takes a timer out of the queue, before it is due.
-    pub fn cancel_timer(&self, key: TimerKey) -> Option<Owned<TimerHandle>> {
+    pub fn cancel_timer(&self, key: TimerKey) -> Option<Timer> {
         self.timers.borrow_mut().cancel(key)
+    }
+
+    /// Lets `timer` become ready at `when`, in seconds of the loop's clock.
+    #[inline]
+    pub fn add_timer(&self, when: f64, timer: Timer) -> TimerKey {
+        // A float's conversion saturates: what lies before the clock's zero is due, infinity never is.
+        let deadline = (when * 1e9) as u64;
+        self.timers.borrow_mut().insert(deadline, timer)
+    }
+
+    /// The loop's clock, in seconds: `time.monotonic()`.
+    #[inline]
+    pub fn seconds(&self) -> f64 {
+        clock::now() as f64 / 1e9
+    }
+
+    /// Whether a task of this loop is made by the loop itself, not by a factory.
+    #[inline]
+    pub fn makes_tasks(&self) -> bool {
+        self.task_factory.is_empty() && !self.closed.get()
     }
 
     /// Lets go of everything that is scheduled or watched. Callbacks of the objects' own finalizers may schedule more.
@@ -213,14 +230,7 @@ fn current_thread() -> u64 {
 
 fn init(this: Ref<'_, '_, Loop>, args: &Args<'_, '_>) -> PyResult<()> {
     let [] = args.parse(&Signature { name: "Loop", parameters: [], positional: 0, required: 0 })?;
-    let poller = Poller::new().map_err(readers::os_error)?;
-    let io = Io {
-        registry: poller.registry().clone(),
-        waker: poller.waker(),
-        pace: Pace::new(POLL_GAP),
-        poller: std::rc::Rc::new(RefCell::new(poller)),
-    };
-    this.io.replace(Some(io));
+    this.io.replace(Some(Io::open().map_err(readers::os_error)?));
     Ok(())
 }
 
@@ -321,12 +331,19 @@ fn set_task_factory(this: Ref<'_, '_, Loop>, value: Option<&Bound<'_, PyAny>>) -
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     handle::define(py)?;
     socket_call::define(py)?;
+    io::count_forks().map_err(readers::os_error)?;
     let mut methods = vec![
         method0!(Loop, c"_close", close, c"Close the poller and drop what is scheduled."),
         method0!(Loop, c"stop", stop, c"Stop the loop at the end of this turn."),
         method0!(Loop, c"get_debug", get_debug, c"Return True in debug mode."),
         method0!(Loop, c"is_closed", is_closed, c"Return True if the loop was closed."),
         method0!(Loop, c"is_running", is_running, c"Return True if the loop is running."),
+        method0!(
+            Loop,
+            c"_send_gathered",
+            Loop::send_gathered,
+            c"Send what would be sent at the end of this turn."
+        ),
         method0!(Loop, c"_run", run::run, c"Run turns until stop() is called."),
     ];
     methods.extend(schedule::methods());

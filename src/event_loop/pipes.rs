@@ -48,13 +48,13 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"_make_read_pipe_transport",
             make_read_pipe_transport,
-            c"_make_read_pipe_transport(pipe, protocol, waiter=None, extra=None)\n\nReturn a new transport that reads."
+            c"_make_read_pipe_transport($self, /, pipe, protocol, waiter=None, extra=None)\n--\n\nReturn a new transport that reads."
         ),
         method!(
             Loop,
             c"_make_write_pipe_transport",
             make_write_pipe_transport,
-            c"_make_write_pipe_transport(pipe, protocol, waiter=None, extra=None)\n\nReturn a new transport that writes."
+            c"_make_write_pipe_transport($self, /, pipe, protocol, waiter=None, extra=None)\n--\n\nReturn a new transport that writes."
         ),
     ]
 }

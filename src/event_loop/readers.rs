@@ -13,10 +13,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
 use super::handle::Handle;
+use super::io::Io;
 use super::readiness::{self, KnownSocket};
 use super::ready::Ready;
 use super::{Loop, boolean, none};
-use crate::ffi::{Args, Owned, Ref, Traversal, Visit, call};
+use crate::ffi::{Args, Owned, Ref, Signature, Traversal, Visit, call};
 use crate::task::future::Future;
 use crate::transport::datagram::DatagramTransport;
 use crate::transport::listener::Listener;
@@ -101,7 +102,15 @@ impl Source {
         }
     }
 
-    fn interest(&self) -> Option<Interest> {
+    /// How often it wants to be told.
+    pub(super) fn trigger(&self) -> Trigger {
+        match self {
+            Source::Free | Source::Callbacks { .. } | Source::Listener(_) => Trigger::Level,
+            Source::Socket(_) | Source::Stream(_) | Source::Datagram(_) => Trigger::Edge,
+        }
+    }
+
+    pub(super) fn interest(&self) -> Option<Interest> {
         match self {
             Source::Free => None,
             Source::Callbacks { reader, writer } => {
@@ -117,33 +126,30 @@ impl Loop {
     /// Watches `fd` for `source` from now on.
     ///
     /// Raises the system's error: `EPERM` for a regular file, `EBADF`, …
-    pub fn watch(
-        &self,
-        py: Python<'_>,
-        fd: RawFd,
-        source: Source,
-        trigger: Trigger,
-    ) -> PyResult<()> {
+    pub fn watch(&self, py: Python<'_>, fd: RawFd, source: Source) -> PyResult<()> {
         let (Some(interest), Ok(index)) = (source.interest(), usize::try_from(fd)) else {
             return Err(invalid(fd));
         };
+        let trigger = source.trigger();
         {
             let io = self.io.borrow();
             let io = io.as_ref().ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))?;
             let watched =
                 self.sources.borrow().get(index).is_some_and(|old| old.interest().is_some());
-            if watched {
+            match io.own() {
+                // In a forked child, whose own poller will register what it finds here.
+                None => Ok(()),
                 // A descriptor that was closed without a word, and its number used again, is not known any more.
-                io.registry.reregister(fd, index, interest, trigger).or_else(|error| {
-                    match error.kind() {
+                Some(io) if watched => io
+                    .registry
+                    .reregister(fd, index, interest, trigger)
+                    .or_else(|error| match error.kind() {
                         std::io::ErrorKind::NotFound => {
                             io.registry.register(fd, index, interest, trigger)
                         }
                         _ => Err(error),
-                    }
-                })
-            } else {
-                io.registry.register(fd, index, interest, trigger)
+                    }),
+                Some(io) => io.registry.register(fd, index, interest, trigger),
             }
             .map_err(os_error)?;
         }
@@ -168,7 +174,7 @@ impl Loop {
             .and_then(|index| self.sources.borrow_mut().get_mut(index).map(std::mem::take));
         if let Some(old) = old
             && old.interest().is_some()
-            && let Some(io) = self.io.borrow().as_ref()
+            && let Some(io) = self.io.borrow().as_ref().and_then(Io::own)
         {
             let _already_closed = io.registry.deregister(fd);
         }
@@ -262,7 +268,7 @@ impl Loop {
             Direction::Write => (Source::Callbacks { reader, writer: watcher }, writer),
         };
         if source.interest().is_some() {
-            this.watch(this.py(), fd, source, Trigger::Level)?;
+            this.watch(this.py(), fd, source)?;
         } else {
             this.unwatch(fd);
         }
@@ -350,15 +356,14 @@ fn add<'py>(
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    let [Some(file), Some(callback)] = [args.get(0), args.get(1)] else {
-        return Err(PyTypeError::new_err(format!(
-            "{name}() missing required arguments: 'fd' and 'callback'"
-        )));
+    let signature = Signature { name, parameters: ["fd", "callback"], positional: 2, required: 2 };
+    let ([Some(file), Some(callback)], rest) = args.parse_with_rest(&signature)? else {
+        unreachable!("required arguments were given");
     };
     this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (file,))?;
     this.check_closed()?;
     let fd = descriptor(&file)?;
-    let handle = Handle::create(this, callback.to_owned(), args.rest(2), call::copy_context(py)?)?;
+    let handle = Handle::create(this, callback.to_owned(), rest, call::copy_context(py)?)?;
     Loop::set_callback(this, fd, direction, Some(handle.clone_ref(py)))?;
     Ok(handle.into_any(py))
 }
@@ -462,27 +467,27 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"add_reader",
             add_reader,
-            c"add_reader(fd, callback, *args)\n\nCall the callback whenever fd is readable."
+            c"add_reader($self, /, fd, callback, *args)\n--\n\nCall the callback whenever fd is readable."
         ),
         method!(
             Loop,
             c"add_writer",
             add_writer,
-            c"add_writer(fd, callback, *args)\n\nCall the callback whenever fd is writable."
+            c"add_writer($self, /, fd, callback, *args)\n--\n\nCall the callback whenever fd is writable."
         ),
         method_named1!(
             Loop,
             "remove_reader",
             "fd",
             remove_reader,
-            c"Stop watching fd for reading; return True if it was watched."
+            c"remove_reader($self, /, fd)\n--\n\nStop watching fd for reading; return True if it was watched."
         ),
         method_named1!(
             Loop,
             "remove_writer",
             "fd",
             remove_writer,
-            c"Stop watching fd for writing; return True if it was watched."
+            c"remove_writer($self, /, fd)\n--\n\nStop watching fd for writing; return True if it was watched."
         ),
         method!(Loop, c"_add_reader", add_reader_handle, c"Like add_reader(); return the handle."),
         method!(Loop, c"_add_writer", add_writer_handle, c"Like add_writer(); return the handle."),

@@ -12,7 +12,7 @@
 use std::cell::Cell;
 use std::os::fd::{BorrowedFd, RawFd};
 
-use ferrio_reactor::{Readiness, Trigger};
+use ferrio_reactor::Readiness;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
@@ -31,8 +31,8 @@ pub struct KnownSocket {
     writable: Cell<bool>,
     /// Whether the end was announced, or an error: the poller has no more to tell, so reading goes on to the end.
     hung_up: Cell<bool>,
-    /// Whether a read that left room in its buffer took all there was.
-    short_read_drains: bool,
+    /// Whether a read that left room in its buffer took all there was. Urgent data makes an end of that.
+    short_read_drains: Cell<bool>,
     reader: Option<Owned<Future>>,
     writer: Option<Owned<Future>>,
 }
@@ -45,7 +45,7 @@ impl KnownSocket {
             readable: Cell::new(true),
             writable: Cell::new(true),
             hung_up: Cell::new(false),
-            short_read_drains: short_read_drains(fd),
+            short_read_drains: Cell::new(short_read_drains(fd)),
             reader: None,
             writer: None,
         })
@@ -77,6 +77,9 @@ impl KnownSocket {
     pub fn note(&mut self, readiness: &Readiness) -> [Option<Owned<Future>>; 2] {
         if readiness.read_closed || readiness.error {
             self.hung_up.set(true);
+        }
+        if readiness.urgent {
+            self.short_read_drains.set(false);
         }
         let mut woken = [None, None];
         if readiness.wakes_reader() {
@@ -143,7 +146,7 @@ impl Loop {
     /// Remembers that a read of `socket` left room in its buffer.
     pub fn was_short_read(&self, fd: RawFd, socket: &Bound<'_, PyAny>) {
         self.known(fd, socket, |known| {
-            if known.short_read_drains && !known.hung_up.get() {
+            if known.short_read_drains.get() && !known.hung_up.get() {
                 known.readable.set(false);
             }
         });
@@ -183,7 +186,7 @@ impl Loop {
         let mut known = KnownSocket::new(socket, fd)?;
         known.ready(direction).set(false);
         *known.waiter(direction) = Some(waiter);
-        this.watch(py, fd, Source::Socket(known), Trigger::Edge)
+        this.watch(py, fd, Source::Socket(known))
     }
 
     /// Forgets who waits for the known socket `fd` in `direction`, and returns it.

@@ -3,8 +3,11 @@
 use pyo3::prelude::*;
 
 use super::handle::{Handle, TimerHandle};
+use crate::combine::timeout::Timeout;
+use crate::combine::watcher::Watcher;
 use crate::ffi::{Owned, Traversal, Visit};
 use crate::task::Task;
+use crate::task::future::Future;
 use crate::transport::datagram::DatagramTransport;
 use crate::transport::listener::Listener;
 use crate::transport::stream::StreamTransport;
@@ -18,6 +21,12 @@ pub enum Ready {
     Timer(Owned<TimerHandle>),
     /// A task whose turn it is.
     Task(Owned<Task>),
+    /// A future whose time to end has come: a sleep's.
+    Wake(Owned<Future>),
+    /// A time-out that is due.
+    Timeout(Owned<Timeout>),
+    /// A combinator, and the future that has ended.
+    Ended(Watcher, Owned<Future>),
     /// A transport whose socket is ready.
     Stream(Owned<StreamTransport>),
     /// The same for datagrams.
@@ -29,10 +38,15 @@ pub enum Ready {
 impl Ready {
     /// Reports what the entry owns to the garbage collector.
     pub fn traverse(&self, visit: &Visit) -> Traversal {
+        if let Ready::Ended(watcher, _) = self {
+            visit.pointer(watcher.as_ptr())?;
+        }
         visit.pointer(match self {
             Ready::Handle(handle) => handle.as_ptr(),
             Ready::Timer(timer) => timer.as_ptr(),
             Ready::Task(task) => task.as_ptr(),
+            Ready::Wake(future) | Ready::Ended(_, future) => future.as_ptr(),
+            Ready::Timeout(timeout) => timeout.as_ptr(),
             Ready::Stream(stream) => stream.as_ptr(),
             Ready::Datagram(datagram) => datagram.as_ptr(),
             Ready::Listener(listener) => listener.as_ptr(),
@@ -45,6 +59,8 @@ impl Ready {
             Ready::Handle(handle) => handle.get(py).to_any(),
             Ready::Timer(timer) => timer.get(py).to_any(),
             Ready::Task(task) => task.get(py).to_any(),
+            Ready::Wake(future) | Ready::Ended(_, future) => future.get(py).to_any(),
+            Ready::Timeout(timeout) => timeout.get(py).to_any(),
             Ready::Stream(stream) => stream.get(py).to_any(),
             Ready::Datagram(datagram) => datagram.get(py).to_any(),
             Ready::Listener(listener) => listener.get(py).to_any(),

@@ -12,24 +12,29 @@ use super::handle::HoldsCallback;
 use super::readers::os_error;
 use super::ready::Ready;
 use super::{Loop, is_exit, none};
+use crate::combine::timeout::Timeout;
 use crate::ffi::Ref;
+use crate::ffi::error::both;
 use crate::task;
 
 /// Runs turns until the loop is told to stop: the native part of `run_forever()`.
 ///
 /// Raises `KeyboardInterrupt` and `SystemExit` from callbacks and signal handlers; what is ready then stays so.
 pub fn run<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-    // Entered once for the whole run, so that references released on the way are released at once.
-    Python::attach(|_| {
-        let outcome = loop {
-            let turn = this.run_turn(this);
-            if turn.is_err() || this.stopping.get() {
-                break turn;
-            }
-        };
-        outcome.and(task::current::clear(this))?;
-        none(this)
-    })
+    // Entered once for the whole run, so that references released on the way are released at once. It can't be entered when
+    // the interpreter shuts down; a loop that a finalizer runs then runs all the same.
+    Python::try_attach(|_| run_turns(this)).unwrap_or_else(|| run_turns(this))
+}
+
+fn run_turns<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    let outcome = loop {
+        let turn = this.run_turn(this);
+        if turn.is_err() || this.stopping.get() {
+            break turn;
+        }
+    };
+    both(this.py(), outcome, task::current::clear(this))?;
+    none(this)
 }
 
 impl Loop {
@@ -54,7 +59,7 @@ impl Loop {
         let outcome = self.run_batch(this);
         // Also when the turn ends early: what was written is sent, as asyncio would have sent it.
         let flushed = self.flush(this);
-        outcome.and(flushed)
+        both(py, outcome, flushed)
     }
 
     /// Runs what is ready now; what becomes ready meanwhile is for the next turn.
@@ -96,6 +101,22 @@ impl Loop {
                 let timer = timer.get(py);
                 timer.callback().run(timer.as_any())
             }
+            Ready::Wake(future) => {
+                let future = future.get(py);
+                if future.done() { Ok(()) } else { future.set_result(py.None().into_bound(py)) }
+            }
+            Ready::Timeout(timeout) => {
+                let timeout = timeout.get(py);
+                Timeout::on_timeout(timeout)
+                    .or_else(|error| Self::callback_failed(this, error, timeout.as_any()))
+            }
+            Ready::Ended(watcher, future) => {
+                let future = future.get(py);
+                watcher.run(future.as_any()).or_else(|error| {
+                    let callable = watcher.callable(py)?;
+                    Self::callback_failed(this, error, &callable)
+                })
+            }
             Ready::Stream(stream) => {
                 let stream = stream.get(py);
                 stream.on_ready().or_else(|error| Self::failed(this, error, stream.as_any()))
@@ -109,6 +130,17 @@ impl Loop {
                 listener.on_ready().or_else(|error| Self::failed(this, error, listener.as_any()))
             }
         }
+    }
+
+    /// Reports what a native callback raised.
+    #[cold]
+    fn callback_failed(
+        this: Ref<'_, '_, Self>,
+        error: PyErr,
+        callback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let message = format!("Exception in callback {}", callback.repr()?);
+        Self::report(this, error, &message, &[])
     }
 
     /// Reports what a transport's turn raised, so that the others go on.
@@ -143,6 +175,7 @@ impl Loop {
     /// released only when the wait may take time.
     fn poll(&self, this: Ref<'_, '_, Self>, timeout: Option<Duration>) -> PyResult<()> {
         let py = this.py();
+        Self::leave_parent(this)?;
         let Some(poller) = self.io.borrow().as_ref().map(|io| Rc::clone(&io.poller)) else {
             return Ok(());
         };
@@ -178,8 +211,7 @@ impl Loop {
         loop {
             let due = self.timers.borrow_mut().pop_due(now);
             let Some(timer) = due else { break };
-            timer.get(py).set_key(None);
-            self.push(Ready::Timer(timer));
+            self.push(timer.due(py));
         }
     }
 
@@ -194,9 +226,20 @@ impl Loop {
             let stream = stream.get(this.py());
             let flushed =
                 stream.flush().or_else(|error| Self::failed(this, error, stream.as_any()));
-            outcome = outcome.and(flushed);
+            outcome = both(this.py(), outcome, flushed);
         }
         outcome
+    }
+
+    /// Sends what the transports gathered, as far as that calls no protocol: what asyncio would have sent already.
+    pub(super) fn send_gathered<'py>(this: Ref<'_, 'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        let streams: Vec<_> =
+            this.flushes.borrow().iter().map(|stream| stream.clone_ref(py)).collect();
+        for stream in &streams {
+            stream.get(py).send_early()?;
+        }
+        none(this)
     }
 
     /// Reports an exception that nobody above could handle; `KeyboardInterrupt` and `SystemExit` are returned.

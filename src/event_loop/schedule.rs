@@ -1,6 +1,5 @@
 //! `call_soon`, `call_later`, `call_at`, `call_soon_threadsafe`, `create_future`, `create_task`, `time`.
 
-use ferrio_reactor::clock;
 use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi as capi;
@@ -11,50 +10,66 @@ use pyo3::types::{PyDict, PyFloat, PyInt};
 use super::Loop;
 use super::handle::{Handle, TimerHandle};
 use super::ready::Ready;
-use crate::ffi::{Args, Ref, Rest, call};
+use super::timer::Timer;
+use crate::ffi::{Args, Ref, Rest, Signature, call, error};
 use crate::{method, method0};
 
-/// What all four take behind their first arguments: `callback, *args, context=None`.
+/// What all four take: a callback, its arguments and their context.
 struct Call<'a, 'py> {
     callback: Bound<'py, PyAny>,
     args: Rest<'a, 'py>,
     context: Bound<'py, PyAny>,
 }
 
+const CALL_SOON: Signature<2> = Signature {
+    name: "call_soon",
+    parameters: ["callback", "context"],
+    positional: 1,
+    required: 1,
+};
+const CALL_SOON_THREADSAFE: Signature<2> = Signature { name: "call_soon_threadsafe", ..CALL_SOON };
+const CALL_LATER: Signature<3> = Signature {
+    name: "call_later",
+    parameters: ["delay", "callback", "context"],
+    positional: 2,
+    required: 2,
+};
+const CALL_AT: Signature<3> =
+    Signature { name: "call_at", parameters: ["when", "callback", "context"], ..CALL_LATER };
+
 impl<'a, 'py> Call<'a, 'py> {
-    /// Reads the call of `name` with the callback at `index`. Without a context, a copy of the current one is taken.
+    /// Checks and keeps what `name` was called with. Without a context, a copy of the current one is taken.
     #[inline]
-    fn read(
+    fn new(
         this: Ref<'_, 'py, Loop>,
         name: &'static str,
-        index: usize,
-        args: &Args<'a, 'py>,
+        callback: Option<Borrowed<'a, 'py, PyAny>>,
+        args: Rest<'a, 'py>,
+        context: Option<Borrowed<'a, 'py, PyAny>>,
     ) -> PyResult<Self> {
-        let callback = args.get(index).ok_or_else(|| {
-            PyTypeError::new_err(format!("{name}() missing required argument: 'callback'"))
-        })?;
-        let mut context = None;
-        args.each_keyword(|keyword, value| {
-            if keyword != "context" {
-                return Err(PyTypeError::new_err(format!(
-                    "{name}() got an unexpected keyword argument '{keyword}'"
-                )));
-            }
-            if !value.is_none() {
-                context = Some(value.to_owned());
-            }
-            Ok(())
-        })?;
+        let py = this.py();
+        let callback = given(callback, py);
         let context = match context {
-            None => call::copy_context(this.py())?,
-            Some(context) => context,
+            Some(context) if !context.is_none() => context.to_owned(),
+            _ => call::copy_context(py)?,
         };
         if this.debug() {
             // asyncio's call_later() is a call of call_at(), and its messages say so.
             let name = if name == "call_later" { "call_at" } else { name };
-            this.as_any().call_method1(intern!(this.py(), "_check_callback"), (callback, name))?;
+            this.as_any().call_method1(intern!(py, "_check_callback"), (&callback, name))?;
         }
-        Ok(Call { callback: callback.to_owned(), args: args.rest(index + 1), context })
+        Ok(Call { callback, args, context })
+    }
+
+    /// Reads the call of `call_soon` or `call_soon_threadsafe`.
+    #[inline]
+    fn read(
+        this: Ref<'_, 'py, Loop>,
+        signature: &Signature<2>,
+        args: &Args<'a, 'py>,
+    ) -> PyResult<Self> {
+        let ([callback, context], rest) = args.parse_with_rest(signature)?;
+        Call::new(this, signature.name, callback, rest, context)
     }
 
     #[inline]
@@ -67,7 +82,7 @@ impl<'a, 'py> Call<'a, 'py> {
 
 fn call_soon<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     this.check_callable()?;
-    Call::read(this, "call_soon", 0, args)?.into_handle(this)
+    Call::read(this, &CALL_SOON, args)?.into_handle(this)
 }
 
 fn call_soon_threadsafe<'py>(
@@ -76,39 +91,44 @@ fn call_soon_threadsafe<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     this.check_closed()?;
     // The queue is guarded by the GIL, which this thread holds.
-    let handle = Call::read(this, "call_soon_threadsafe", 0, args)?.into_handle(this)?;
+    let handle = Call::read(this, &CALL_SOON_THREADSAFE, args)?.into_handle(this)?;
     this.wake()?;
     Ok(handle)
 }
 
 fn call_at<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-    let when = moment(args, "call_at", "when", "when cannot be None")?;
+    let ([when, callback, context], rest) = args.parse_with_rest(&CALL_AT)?;
+    let when = moment(when, this.py(), "when cannot be None")?;
     let when = number(&when).map_or_else(|| when.extract(), Ok)?;
     this.check_callable()?;
-    schedule(this, when, Call::read(this, "call_at", 1, args)?)
+    schedule(this, when, Call::new(this, "call_at", callback, rest, context)?)
 }
 
 fn call_later<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-    let delay = moment(args, "call_later", "delay", "delay must not be None")?;
+    let ([delay, callback, context], rest) = args.parse_with_rest(&CALL_LATER)?;
+    let delay = moment(delay, this.py(), "delay must not be None")?;
     let when = match number(&delay) {
-        Some(delay) => seconds() + delay,
-        None => PyFloat::new(this.py(), seconds()).add(delay)?.extract()?,
+        Some(delay) => this.seconds() + delay,
+        None => PyFloat::new(this.py(), this.seconds()).add(delay)?.extract()?,
     };
     this.check_callable()?;
-    schedule(this, when, Call::read(this, "call_later", 1, args)?)
+    schedule(this, when, Call::new(this, "call_later", callback, rest, context)?)
 }
 
-/// The first argument of `call_at` and `call_later`; `message` is for `None`.
+/// A required argument, which [`Args::parse_with_rest`] has found.
 #[inline]
-fn moment<'a, 'py>(
-    args: &Args<'a, 'py>,
-    name: &str,
-    parameter: &str,
+fn given<'py>(argument: Option<Borrowed<'_, 'py, PyAny>>, py: Python<'py>) -> Bound<'py, PyAny> {
+    argument.map_or_else(|| py.None().into_bound(py), |argument| argument.to_owned())
+}
+
+/// The first argument of `call_at` and `call_later`. Raises `TypeError` with `message` for `None`.
+#[inline]
+fn moment<'py>(
+    argument: Option<Borrowed<'_, 'py, PyAny>>,
+    py: Python<'py>,
     message: &'static str,
-) -> PyResult<Borrowed<'a, 'py, PyAny>> {
-    let value = args.get(0).ok_or_else(|| {
-        PyTypeError::new_err(format!("{name}() missing required argument: '{parameter}'"))
-    })?;
+) -> PyResult<Bound<'py, PyAny>> {
+    let value = given(argument, py);
     if value.is_none() {
         return Err(PyTypeError::new_err(message));
     }
@@ -117,12 +137,13 @@ fn moment<'a, 'py>(
 
 /// The value of a float or an int, in seconds. What an addition makes of other types is Python's to say.
 #[inline]
-fn number(value: &Bound<'_, PyAny>) -> Option<f64> {
-    if value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyInt>() {
-        value.extract().ok()
-    } else {
-        None
+pub fn number(value: &Bound<'_, PyAny>) -> Option<f64> {
+    if value.is_exact_instance_of::<PyFloat>() {
+        return value.extract().ok();
     }
+    // An int by way of a float object would cost more than the rest of the call.
+    let int = value.cast_exact::<PyInt>().ok()?;
+    error::ok(int.extract::<i32>(), value.py()).map(f64::from).or_else(|| value.extract().ok())
 }
 
 #[inline]
@@ -133,20 +154,13 @@ fn schedule<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let timer = TimerHandle::create(this, when, call.callback, call.args, call.context)?;
-    // A float's conversion saturates: what lies before the clock's zero is due, infinity never is.
-    let deadline = (when * 1e9) as u64;
-    let key = this.timers.borrow_mut().insert(deadline, timer.clone_ref(py));
+    let key = this.add_timer(when, Timer::Handle(timer.clone_ref(py)));
     timer.get(py).set_key(Some(key));
     Ok(timer.into_any(py))
 }
 
-/// The loop's clock, in seconds: `time.monotonic()`.
-fn seconds() -> f64 {
-    clock::now() as f64 / 1e9
-}
-
 fn time<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(PyFloat::new(this.py(), seconds()).into_any())
+    Ok(PyFloat::new(this.py(), this.seconds()).into_any())
 }
 
 fn create_future<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
@@ -174,25 +188,25 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"call_soon",
             call_soon,
-            c"call_soon(callback, *args, context=None)\n\nCall the callback at the next turn of the loop."
+            c"call_soon($self, /, callback, *args, context=None)\n--\n\nCall the callback at the next turn of the loop."
         ),
         method!(
             Loop,
             c"call_soon_threadsafe",
             call_soon_threadsafe,
-            c"call_soon_threadsafe(callback, *args, context=None)\n\nLike call_soon(), from any thread."
+            c"call_soon_threadsafe($self, /, callback, *args, context=None)\n--\n\nLike call_soon(), from any thread."
         ),
         method!(
             Loop,
             c"call_later",
             call_later,
-            c"call_later(delay, callback, *args, context=None)\n\nCall the callback after delay seconds."
+            c"call_later($self, /, delay, callback, *args, context=None)\n--\n\nCall the callback after delay seconds."
         ),
         method!(
             Loop,
             c"call_at",
             call_at,
-            c"call_at(when, callback, *args, context=None)\n\nCall the callback when the loop's time is when."
+            c"call_at($self, /, when, callback, *args, context=None)\n--\n\nCall the callback when the loop's time is when."
         ),
         method0!(Loop, c"time", time, c"Return the loop's clock in seconds: time.monotonic()."),
         method0!(Loop, c"create_future", create_future, c"Return a new ferrio.Future of this loop."),
@@ -200,7 +214,7 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"create_task",
             create_task,
-            c"create_task(coro, *, name=None, context=None, **kwargs)\n\nSchedule a coroutine; return its task."
+            c"create_task($self, /, coro, *, name=None, context=None, **kwargs)\n--\n\nSchedule a coroutine; return its task."
         ),
     ]
 }

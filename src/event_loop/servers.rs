@@ -1,6 +1,5 @@
 //! Listening sockets: what `asyncio.Server` calls to begin and to end.
 
-use ferrio_reactor::Trigger;
 use pyo3::ffi as capi;
 use pyo3::prelude::*;
 
@@ -35,7 +34,7 @@ fn start_serving<'py>(
         backlog.extract()?,
         context,
     )?;
-    this.watch(this.py(), fd, Source::Listener(listener), Trigger::Level)?;
+    this.watch(this.py(), fd, Source::Listener(listener))?;
     none(this)
 }
 
@@ -58,7 +57,7 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             Loop,
             c"_listen",
             start_serving,
-            c"_listen(protocol_factory, sock, server, backlog, context)\n\nAccept connections from now on."
+            c"_listen($self, /, protocol_factory, sock, server, backlog, context)\n--\n\nAccept connections from now on."
         ),
         method1!(Loop, c"_stop_serving", stop_serving, c"Accept no more and close the socket."),
     ]

@@ -4,7 +4,7 @@ use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 /// What a method takes: its name for messages, and its parameters, the positional ones first.
 pub struct Signature<const N: usize> {
@@ -139,6 +139,14 @@ impl<'a, 'py> Args<'a, 'py> {
         }
     }
 
+    /// The arguments as a tuple and a dictionary, to hand the call on.
+    #[cold]
+    pub fn to_tuple_and_dict(&self) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let keywords = PyDict::new(self.py);
+        self.each_keyword(|name, value| keywords.set_item(name, value))?;
+        Ok((self.rest(0).to_tuple()?, keywords))
+    }
+
     /// Sorts the arguments into `signature`'s parameters; one not given is `None`.
     ///
     /// Raises `TypeError` for too many, unknown, doubled or missing arguments.
@@ -147,12 +155,21 @@ impl<'a, 'py> Args<'a, 'py> {
         &self,
         signature: &Signature<N>,
     ) -> PyResult<[Option<Borrowed<'a, 'py, PyAny>>; N]> {
-        let mut found = [None; N];
         let count = self.positional.len();
         if count > signature.positional {
             return Err(too_many(signature.name, signature.positional, count));
         }
-        for (index, place) in found.iter_mut().enumerate().take(count) {
+        Ok(self.parse_with_rest(signature)?.0)
+    }
+
+    /// Like [`parse`](Self::parse), for a function with `*args` behind its positional parameters: returns them too.
+    #[inline]
+    pub fn parse_with_rest<const N: usize>(
+        &self,
+        signature: &Signature<N>,
+    ) -> PyResult<([Option<Borrowed<'a, 'py, PyAny>>; N], Rest<'a, 'py>)> {
+        let mut found = [None; N];
+        for (index, place) in found.iter_mut().enumerate().take(signature.positional) {
             *place = self.get(index);
         }
         if !matches!(self.keywords, Keywords::Absent) {
@@ -172,7 +189,7 @@ impl<'a, 'py> Args<'a, 'py> {
                 return Err(missing(signature.name, parameter));
             }
         }
-        Ok(found)
+        Ok((found, self.rest(signature.positional)))
     }
 }
 

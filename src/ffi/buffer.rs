@@ -73,11 +73,15 @@ impl Drop for WritableBuffer {
 impl WritableBuffer {
     /// The bytes, for who only writes them.
     pub fn as_uninit(&mut self) -> &mut [MaybeUninit<u8>] {
-        let bytes = self.as_mut_slice();
-        // SAFETY: the same bytes under a weaker promise. What is written there is initialised, for the only writers are
-        // decryptors, which copy whole bytes.
-        unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len()) }
+        as_uninit(self.as_mut_slice())
     }
+}
+
+/// `bytes`, for who only writes them.
+pub fn as_uninit(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    // SAFETY: the same bytes under a weaker promise. What is written there is initialised, for the only writers are
+    // decryptors, which copy whole bytes.
+    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len()) }
 }
 
 unsafe extern "C" {

@@ -60,6 +60,21 @@ fn panicked(panic: Box<dyn Any + Send>) -> PyErr {
     PySystemError::new_err(format!("ferrio has a bug, please report it: {message}"))
 }
 
+/// Runs `body`, which may come back here, as one more level of the interpreter's recursion.
+///
+/// Raises `RecursionError` when there are too many.
+pub fn nested<R>(py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    // SAFETY: the GIL is held; a level that was entered is left again.
+    unsafe {
+        if ffi::Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        let outcome = body();
+        ffi::Py_LeaveRecursiveCall();
+        outcome
+    }
+}
+
 /// What sending to a coroutine or an iterator gave.
 pub enum Sent<'py> {
     /// It suspended and yielded this.

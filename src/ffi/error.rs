@@ -24,6 +24,17 @@ pub fn discard(error: PyErr, py: Python<'_>) {
     drop(into_exception(error, py));
 }
 
+/// What two steps came to of which the second is done whatever became of the first: the first error. Another is dropped.
+pub fn both(py: Python<'_>, first: PyResult<()>, second: PyResult<()>) -> PyResult<()> {
+    match (first, second) {
+        (Err(error), Err(unimportant)) => {
+            discard(unimportant, py);
+            Err(error)
+        }
+        (first, second) => first.and(second),
+    }
+}
+
 /// The value of `result`; its error is dropped with its exception.
 #[inline]
 pub fn ok<T>(result: PyResult<T>, py: Python<'_>) -> Option<T> {

@@ -4,10 +4,43 @@
 //! [`Args`](super::Args), and the result or the panic into what C expects. They expand to entries for
 //! [`Definition`](super::Definition).
 
+use std::marker::PhantomData;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::class::Class;
+use super::reference::Ref;
+
+/// A method of `T` that is not in its class's dictionary: a callback, which only its bound form shows.
+pub struct HiddenMethod<T>(&'static ffi::PyMethodDef, PhantomData<fn(T)>);
+
+// SAFETY: the definition is never changed, and the class is only named.
+unsafe impl<T> Send for HiddenMethod<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for HiddenMethod<T> {}
+
+impl<T: Class> HiddenMethod<T> {
+    /// From [`method0!`](crate::method0) or [`method1!`](crate::method1) for `T`.
+    pub fn new(definition: ffi::PyMethodDef) -> Self {
+        HiddenMethod(Box::leak(Box::new(definition)), PhantomData)
+    }
+
+    /// The method of `this`. Those of the same object are equal. Raises `MemoryError`.
+    pub fn bind<'py>(&self, this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+        let definition: *const ffi::PyMethodDef = self.0;
+        // SAFETY: the definition lives for ever; the new object takes its own reference to `this`.
+        unsafe {
+            let method = ffi::PyCFunction_New(definition.cast_mut(), this.as_ptr());
+            Bound::from_owned_ptr_or_err(this.py(), method)
+        }
+    }
+}
+
 /// A method `fn(Ref<T>, &Args) -> PyResult<Bound<PyAny>>`.
 #[macro_export]
 macro_rules! method {
-    ($class:ty, $name:expr, $function:path, $doc:literal) => {{
+    ($class:ty, $name:expr, $function:path, $doc:expr) => {{
         unsafe extern "C" fn call(
             this: *mut ::pyo3::ffi::PyObject,
             args: *const *mut ::pyo3::ffi::PyObject,
@@ -35,7 +68,7 @@ macro_rules! method {
 /// A method without arguments, `fn(Ref<T>) -> PyResult<Bound<PyAny>>`.
 #[macro_export]
 macro_rules! method0 {
-    ($class:ty, $name:literal, $function:path, $doc:literal) => {{
+    ($class:ty, $name:literal, $function:path, $doc:expr) => {{
         unsafe extern "C" fn call(
             this: *mut ::pyo3::ffi::PyObject,
             _: *mut ::pyo3::ffi::PyObject,
@@ -59,7 +92,7 @@ macro_rules! method0 {
 /// A method with one positional argument, `fn(Ref<T>, &Bound<PyAny>) -> PyResult<Bound<PyAny>>`.
 #[macro_export]
 macro_rules! method1 {
-    ($class:ty, $name:literal, $function:path, $doc:literal) => {{
+    ($class:ty, $name:literal, $function:path, $doc:expr) => {{
         unsafe extern "C" fn call(
             this: *mut ::pyo3::ffi::PyObject,
             arg: *mut ::pyo3::ffi::PyObject,
@@ -86,7 +119,7 @@ macro_rules! method1 {
 /// A method with one argument that may be given by its name also, `fn(Ref<T>, &Bound<PyAny>) -> PyResult<Bound<PyAny>>`.
 #[macro_export]
 macro_rules! method_named1 {
-    ($class:ty, $name:literal, $parameter:literal, $function:path, $doc:literal) => {{
+    ($class:ty, $name:literal, $parameter:literal, $function:path, $doc:expr) => {{
         fn named<'py>(
             this: $crate::ffi::Ref<'_, 'py, $class>,
             args: &$crate::ffi::Args<'_, 'py>,
@@ -287,4 +320,14 @@ macro_rules! send_slots {
             },
         ]
     }};
+}
+
+/// The class method `__class_getitem__`, for a class that is generic to type checkers.
+pub fn class_getitem() -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: c"__class_getitem__".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: ffi::Py_GenericAlias },
+        ml_flags: ffi::METH_O | ffi::METH_CLASS,
+        ml_doc: c"__class_getitem__($type, item, /)\n--\n\nReturn a types.GenericAlias.".as_ptr(),
+    }
 }

@@ -26,12 +26,16 @@ pub mod args;
 pub mod buffer;
 pub mod call;
 pub mod class;
+#[cfg(ends_threads)]
+mod daemon;
 pub mod error;
 pub mod frame;
 pub mod function;
+mod life;
 pub mod method;
 pub mod reference;
 pub mod slot;
+mod trashcan;
 
 pub use args::{Args, Rest, Signature};
 pub use class::{Class, ClassCell, Definition, Extends, build};

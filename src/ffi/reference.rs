@@ -135,6 +135,14 @@ impl<T: Class> Owned<T> {
         }
     }
 
+    /// `object` as an instance of `T`'s class or of a subclass, if it is one.
+    #[inline]
+    pub fn cast(object: Bound<'_, PyAny>) -> Option<Self> {
+        Ref::<T>::cast(&object)?;
+        // SAFETY: just checked; the reference is given to the result.
+        Some(unsafe { Owned::from_ptr(object.into_ptr()) })
+    }
+
     /// A borrowed reference, for as long as this one lives.
     #[inline]
     pub fn get<'a, 'py>(&'a self, py: Python<'py>) -> Ref<'a, 'py, T> {

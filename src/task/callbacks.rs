@@ -9,12 +9,15 @@ use pyo3::types::{PyList, PyTuple};
 
 use super::step;
 use super::task::Task;
-use crate::ffi::{Owned, Slot, Traversal, Visit};
+use crate::combine::watcher::Watcher;
+use crate::ffi::{Owned, Slot, Traversal, Visit, call, error};
 
-/// One that waits: a task, as itself, or a callable with its context.
+/// One that waits: a task or a combinator, as itself, or a callable with its context.
 pub enum Callback {
     /// A task that awaits the future.
     Task(Owned<Task>),
+    /// What combines the future with others.
+    Watcher(Watcher),
     /// From `add_done_callback`.
     Python {
         /// Called with the future.
@@ -34,16 +37,18 @@ impl Callback {
     fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Callback::Task(task) => Callback::Task(task.clone_ref(py)),
+            Callback::Watcher(watcher) => Callback::Watcher(watcher.clone_ref(py)),
             Callback::Python { callable, context } => {
                 Callback::python(callable.get_or_none(py), context.get_or_none(py))
             }
         }
     }
 
-    /// What is called with the future. For a task it is made now: one that wakes the task.
+    /// What is called with the future. For a task or a combinator it is made now.
     pub fn callable<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self {
             Callback::Task(task) => step::wakeup_callable(task.get(py)),
+            Callback::Watcher(watcher) => watcher.callable(py),
             Callback::Python { callable, .. } => Ok(callable.get_or_none(py)),
         }
     }
@@ -52,6 +57,10 @@ impl Callback {
     pub fn context<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         match self {
             Callback::Task(task) => task.get(py).context.get_or_none(py),
+            // Which one makes no difference to it.
+            Callback::Watcher(_) => {
+                error::ok(call::copy_context(py), py).unwrap_or_else(|| super::none(py))
+            }
             Callback::Python { context, .. } => context.get_or_none(py),
         }
     }
@@ -59,6 +68,7 @@ impl Callback {
     fn traverse(&self, visit: &Visit) -> Traversal {
         match self {
             Callback::Task(task) => visit.pointer(task.as_ptr()),
+            Callback::Watcher(watcher) => visit.pointer(watcher.as_ptr()),
             Callback::Python { callable, context } => {
                 visit.slot(callable)?;
                 visit.slot(context)
@@ -72,7 +82,8 @@ impl Callback {
 #[derive(Default)]
 pub struct Callbacks {
     first: Cell<Option<Callback>>,
-    rest: Cell<Vec<Callback>>,
+    /// Behind a box, for a future is smaller so, and hardly any has it.
+    rest: Cell<Option<Box<Vec<Callback>>>>,
 }
 
 impl Callbacks {
@@ -82,9 +93,9 @@ impl Callbacks {
         if self.first().is_none() && self.rest().is_empty() {
             self.first.set(Some(callback));
         } else {
-            let mut rest = self.rest.take();
+            let mut rest = self.rest.take().unwrap_or_default();
             rest.push(callback);
-            self.rest.set(rest);
+            self.rest.set(Some(rest));
         }
     }
 
@@ -97,7 +108,11 @@ impl Callbacks {
     /// Takes the rest.
     #[inline]
     pub fn take_rest(&self) -> Vec<Callback> {
-        self.rest.take()
+        self.rest.take().map_or_else(Vec::new, |rest| *rest)
+    }
+
+    fn set_rest(&self, rest: Vec<Callback>) {
+        drop(self.rest.replace((!rest.is_empty()).then(|| Box::new(rest))));
     }
 
     /// Drops all.
@@ -133,9 +148,21 @@ impl Callbacks {
         let after = self.rest().len();
         let left = kept.len();
         if left != after {
-            drop(self.rest.replace(kept));
+            self.set_rest(kept);
         }
         Ok(after.saturating_sub(left) + removed)
+    }
+
+    /// Removes the combinator at the address `watcher`. Runs no other code.
+    pub fn remove_watcher(&self, watcher: *mut ffi::PyObject) {
+        let is_it = |callback: &Callback| matches!(callback, Callback::Watcher(found) if found.as_ptr() == watcher);
+        let removed = match self.first() {
+            Some(first) if is_it(first) => self.first.take(),
+            _ => None,
+        };
+        let (dropped, kept): (Vec<_>, Vec<_>) = self.take_rest().into_iter().partition(is_it);
+        self.set_rest(kept);
+        drop((removed, dropped));
     }
 
     /// The callbacks as asyncio shows them: a list of pairs (callable, context), `None` for none.
@@ -169,9 +196,9 @@ impl Callbacks {
         unsafe { &*self.first.as_ptr() }
     }
 
-    fn rest(&self) -> &Vec<Callback> {
+    fn rest(&self) -> &[Callback] {
         // SAFETY: as above.
-        unsafe { &*self.rest.as_ptr() }
+        unsafe { &*self.rest.as_ptr() }.as_deref().map_or(&[], Vec::as_slice)
     }
 }
 

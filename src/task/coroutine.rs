@@ -26,7 +26,7 @@
 //! }
 //! ```
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
@@ -238,9 +238,23 @@ macro_rules! define_coroutine {
     }};
 }
 
+/// The classes of all native coroutines.
+struct Classes(RefCell<Vec<*mut capi::PyTypeObject>>);
+
+// SAFETY: touched with the GIL held only (invariant 1 of the room `ffi`).
+unsafe impl Sync for Classes {}
+
+static NATIVE: Classes = Classes(RefCell::new(Vec::new()));
+
+/// Whether `object` is a coroutine written in Rust.
+pub fn is_native(object: &Bound<'_, PyAny>) -> bool {
+    NATIVE.0.borrow().contains(&object.get_type_ptr())
+}
+
 /// What [`define_coroutine!`](crate::define_coroutine) builds the class with.
 pub fn define<B: Body>(py: Python<'_>, definition: Definition) -> PyResult<()> {
     let class = build::<Coroutine<B>>(&py.get_type::<PyAny>(), definition)?;
+    NATIVE.0.borrow_mut().push(class.as_type_ptr());
     // So that isinstance() need not look for the methods.
     let coroutine = py.import("collections.abc")?.getattr("Coroutine")?;
     coroutine.call_method1(intern!(py, "register"), (class,)).map(drop)
@@ -275,7 +289,7 @@ impl<'py, B: Body> Ref<'_, 'py, Coroutine<B>> {
         if let Some(future) = cast_exact(&awaited) {
             self.awaited.clear();
             return match resume {
-                Resume::Thrown(error) => Err(error),
+                Resume::Thrown(error) => ended_by(error, py).map(Sent::Returned),
                 _ if future.done() => future.result().map(Sent::Returned),
                 _ => Err(PyRuntimeError::new_err("await wasn't used with future")),
             };
@@ -329,7 +343,40 @@ fn awaiter<'py>(awaitable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         return Err(PyTypeError::new_err(message));
     };
     // SAFETY: the slot of the object's own type, called with the GIL held; it gives an owned reference or null.
-    unsafe { Bound::from_owned_ptr_or_err(py, slot(object)) }
+    let awaiter = unsafe { Bound::from_owned_ptr_or_err(py, slot(object))? };
+    // SAFETY: the awaiter is alive.
+    let (is_coroutine, is_iterator) = unsafe {
+        let awaiter = awaiter.as_ptr();
+        (capi::PyCoro_CheckExact(awaiter) != 0, capi::PyIter_Check(awaiter) != 0)
+    };
+    if is_coroutine || !is_iterator { Err(bad_awaiter(awaitable, &awaiter)) } else { Ok(awaiter) }
+}
+
+/// What `__await__()` of `awaitable` returned can't be iterated, or is a coroutine.
+#[cold]
+fn bad_awaiter(awaitable: &Bound<'_, PyAny>, awaiter: &Bound<'_, PyAny>) -> PyErr {
+    let name = |object: &Bound<'_, PyAny>| object.get_type().name().map(|name| name.to_string());
+    let message = || -> PyResult<String> {
+        // SAFETY: the awaiter is alive.
+        let is_coroutine = unsafe { capi::PyCoro_CheckExact(awaiter.as_ptr()) } != 0;
+        Ok(match (is_coroutine, cfg!(Py_3_15)) {
+            (true, false) => "__await__() returned a coroutine".into(),
+            (false, false) => {
+                format!("__await__() returned non-iterator of type '{}'", name(awaiter)?)
+            }
+            (true, true) => {
+                format!("{}.__await__() must return an iterator, not coroutine", name(awaitable)?)
+            }
+            (false, true) => {
+                let (awaitable, awaiter) = (name(awaitable)?, name(awaiter)?);
+                format!("{awaitable}.__await__() must return an iterator, not {awaiter}")
+            }
+        })
+    };
+    match message() {
+        Ok(message) => PyTypeError::new_err(message),
+        Err(error) => error,
+    }
 }
 
 /// `error` raised where `awaiter` waits.
@@ -342,16 +389,22 @@ fn throw_into<'py>(awaiter: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Sent<'
         }
         return Err(error);
     }
-    let Some(throw) = awaiter.getattr_opt(intern!(py, "throw"))? else { return Err(error) };
+    let Some(throw) = awaiter.getattr_opt(intern!(py, "throw"))? else {
+        return ended_by(error, py).map(Sent::Returned);
+    };
     let exception = error::into_exception(error, py);
     match throw.call1((exception,)) {
         Ok(yielded) => Ok(Sent::Yielded(yielded)),
-        Err(stop) if stop.is_instance_of::<PyStopIteration>(py) => {
-            let stop = error::into_exception(stop, py);
-            stop.getattr(intern!(py, "value")).map(Sent::Returned)
-        }
-        Err(error) => Err(error),
+        Err(error) => ended_by(error, py).map(Sent::Returned),
     }
+}
+
+/// What an awaited object that raised has returned, if it has: its value, which `StopIteration` carries.
+fn ended_by(error: PyErr, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    if !error.is_instance_of::<PyStopIteration>(py) {
+        return Err(error);
+    }
+    error::into_exception(error, py).getattr(intern!(py, "value"))
 }
 
 /// How many loops run in debug mode: while one does, coroutines note where they are made.
@@ -456,6 +509,15 @@ pub fn throw<'py, B: Body>(
     this: Ref<'_, 'py, Coroutine<B>>,
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if let Some(given) = args.get(0)
+        && !error::is_exception_class(&given)
+        && !error::is_exception(&given)
+    {
+        return Err(PyTypeError::new_err(format!(
+            "exceptions must be classes or instances deriving from BaseException, not {}",
+            given.get_type().name()?
+        )));
+    }
     let thrown = error::thrown_by(args)?;
     match this.state.get() {
         State::Created => {

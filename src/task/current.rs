@@ -70,6 +70,19 @@ pub fn swap<'py>(
     call::call2(stdlib(py).swap_current_task.bind(py), event_loop, task)
 }
 
+/// The current task of `event_loop`, which runs in this thread.
+#[cfg(not(Py_3_14))]
+pub fn get<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    tasks(event_loop.py()).get_item(event_loop)
+}
+
+/// The current task of `event_loop`, which runs in this thread.
+#[cfg(Py_3_14)]
+pub fn get<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let current = stdlib(event_loop.py()).current_task.bind(event_loop.py());
+    call::call1(current, event_loop).map(|task| Some(task).filter(|task| !task.is_none()))
+}
+
 /// Runs `body` while `task` is the current one of `event_loop`, any loop.
 ///
 /// Raises `RuntimeError` when another task is.
@@ -83,11 +96,5 @@ pub fn during(
     call::call2(stdlib.enter_task.bind(py), event_loop, task.as_any())?;
     let outcome = body();
     let left = call::call2(stdlib.leave_task.bind(py), event_loop, task.as_any()).map(drop);
-    match (outcome, left) {
-        (Err(error), Err(unimportant)) => {
-            crate::ffi::error::discard(unimportant, py);
-            Err(error)
-        }
-        (outcome, left) => outcome.and(left),
-    }
+    crate::ffi::error::both(py, outcome, left)
 }

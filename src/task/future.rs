@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 use super::callbacks::{Callback, Callbacks};
 use super::schedule;
 use super::task::Task;
+use crate::combine::gather::Gathering;
 use crate::event_loop::Loop;
 use crate::ffi::{Class, ClassCell, Owned, Ref, Slot, Traversal, Visit, error};
 use crate::stdlib::stdlib;
@@ -56,6 +57,51 @@ impl Future {
     #[inline]
     pub fn block(&self) {
         self.blocking.set(true);
+    }
+
+    /// Whether it was cancelled.
+    #[inline]
+    pub fn is_cancelled(&self) -> bool {
+        self.state.get() == State::Cancelled
+    }
+
+    /// Whether it ended with an exception, not by cancellation.
+    #[inline]
+    pub fn has_failed(&self) -> bool {
+        !self.exception.is_empty()
+    }
+
+    /// The exception that it ended with, if any, which counts as retrieved: `exception()`.
+    pub fn retrieve_exception<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let exception = self.exception.get(py)?;
+        self.log_traceback.set(false);
+        Some(exception)
+    }
+
+    /// Counts its exception as retrieved, if it has one.
+    pub fn mark_retrieved(&self) {
+        self.log_traceback.set(false);
+    }
+
+    /// The address of its loop; null before `__init__`.
+    #[inline]
+    pub fn loop_ptr(&self) -> *mut pyo3::ffi::PyObject {
+        self.event_loop.as_ptr()
+    }
+
+    /// Its loop, or `None`, the Python object.
+    pub fn get_loop<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.event_loop.get_or_none(py)
+    }
+
+    /// The message of the cancellation, or `None`.
+    pub fn cancel_message<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.cancel_message.get_or_none(py)
+    }
+
+    /// Takes back the combinator at the address `watcher`.
+    pub fn remove_watcher(&self, watcher: *mut pyo3::ffi::PyObject) {
+        self.callbacks.remove_watcher(watcher);
     }
 
     /// Whether it is done, in one way or the other.
@@ -112,10 +158,13 @@ impl Class for Future {
     }
 }
 
-/// `object` as one of ferrio's futures or tasks, no subclass, if it is one.
+/// `object` as one of ferrio's futures or tasks, no subclass of Python's, if it is one.
 #[inline]
 pub fn cast_exact<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<Ref<'a, 'py, Future>> {
-    Ref::<Future>::cast_exact(object).or_else(|| Ref::<Task>::cast_exact(object).map(Ref::up))
+    Ref::<Future>::cast_exact(object)
+        .or_else(|| Ref::<Task>::cast_exact(object).map(Ref::up))
+        // Whose one method of its own, `cancel`, nobody calls on the result.
+        .or_else(|| Ref::<Gathering>::cast_exact(object).map(Ref::up))
 }
 
 impl<'py> Ref<'_, 'py, Future> {

@@ -35,10 +35,7 @@ fn exception<'py>(this: Ref<'_, 'py, Future>) -> PyResult<Bound<'py, PyAny>> {
         State::Cancelled => Err(error::raise(&this.make_cancelled_error()?)),
         State::Pending => Err(this.invalid_state("Exception is not set.")),
         State::Finished => {
-            let exception = this.exception.get(this.py());
-            if exception.is_some() {
-                this.log_traceback.set(false);
-            }
+            let exception = this.retrieve_exception(this.py());
             Ok(exception.unwrap_or_else(|| none(this.py())))
         }
     }
@@ -240,31 +237,31 @@ fn methods() -> Vec<capi::PyMethodDef> {
             Future,
             c"set_result",
             set_result,
-            c"Mark the future done and set its result."
+            c"set_result($self, result, /)\n--\n\nMark the future done and set its result."
         ),
         method1!(
             Future,
             c"set_exception",
             set_exception,
-            c"Mark the future done and set an exception."
+            c"set_exception($self, exception, /)\n--\n\nMark the future done and set an exception."
         ),
         method!(
             Future,
             c"add_done_callback",
             add_done_callback,
-            c"add_done_callback(fn, /, *, context=None)\n\nCall fn(future) soon after the future is done."
+            c"add_done_callback($self, fn, /, *, context=None)\n--\n\nCall fn(future) soon after the future is done."
         ),
         method1!(
             Future,
             c"remove_done_callback",
             remove_done_callback,
-            c"Remove all instances of a callback; return how many there were."
+            c"remove_done_callback($self, fn, /)\n--\n\nRemove all instances of a callback; return how many there were."
         ),
         method!(
             Future,
             c"cancel",
             cancel,
-            c"cancel(msg=None)\n\nCancel the future and schedule callbacks; return whether it was pending."
+            c"cancel($self, /, msg=None)\n--\n\nCancel the future and schedule callbacks; return whether it was pending."
         ),
         method0!(
             Future,

@@ -14,20 +14,20 @@ use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
 mod awaitable;
-mod callbacks;
+pub mod callbacks;
 pub mod coroutine;
 pub mod current;
 pub mod future;
 mod future_type;
 mod registry;
-mod schedule;
+pub mod schedule;
 pub mod step;
 #[allow(clippy::module_inception)] // The design's name, for the class `Task`.
 pub mod task;
 mod task_type;
 
 pub use registry::registered_tasks;
-pub use task::{Task, create_future, create_task};
+pub use task::{Task, create_future, create_task, is_coroutine, is_plain_coroutine, start};
 
 /// Builds the classes and adds those that Python may call to `module`.
 pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {

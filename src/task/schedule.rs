@@ -28,7 +28,8 @@ struct Verdict {
 // SAFETY: touched with the GIL held only (invariant 1 of the room `ffi`).
 unsafe impl Sync for Verdict {}
 
-/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, if it is one.
+/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, and whose futures may be made without
+/// its `create_future`, if it is one.
 #[inline]
 pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref<'a, 'py, Loop>>> {
     static LAST: Verdict = Verdict { class: Slot::empty(), direct: Cell::new(false) };
@@ -40,7 +41,17 @@ pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref
     Ok(LAST.direct.get().then(|| unsafe { Ref::from_ptr(event_loop.py(), event_loop.as_ptr()) }))
 }
 
-/// Whether `event_loop` is ferrio's, with `call_soon` and `get_debug` from there.
+/// `event_loop.create_future()`. Raises what that raises.
+#[inline]
+pub fn create_future<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    match direct(event_loop)? {
+        Some(native) => super::create_future(native).map(|future| future.into_any(py)),
+        None => event_loop.call_method0(intern!(py, "create_future")),
+    }
+}
+
+/// Whether `event_loop` is ferrio's, with all the methods from there that are gone around.
 #[cold]
 fn is_direct(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
     if Ref::<Loop>::cast(event_loop).is_none() {
@@ -48,7 +59,16 @@ fn is_direct(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
     let py = event_loop.py();
     let (class, ours) = (event_loop.get_type(), Loop::class().get(py));
-    for name in [intern!(py, "call_soon"), intern!(py, "get_debug")] {
+    let names = [
+        intern!(py, "call_soon"),
+        intern!(py, "call_at"),
+        intern!(py, "call_later"),
+        intern!(py, "create_future"),
+        intern!(py, "create_task"),
+        intern!(py, "get_debug"),
+        intern!(py, "time"),
+    ];
+    for name in names {
         if !class.getattr(name)?.is(&ours.getattr(name)?) {
             return Ok(false);
         }
@@ -81,6 +101,13 @@ pub fn callback_soon(future: Ref<'_, '_, Future>, callback: &Callback) -> PyResu
             Callback::Task(task) if task.get(py).direct.get() => {
                 event_loop.check_callable()?;
                 event_loop.push(Ready::Task(task.clone_ref(py)));
+                return Ok(());
+            }
+            Callback::Watcher(watcher) => {
+                event_loop.check_callable()?;
+                if watcher.needs_turn(future)? {
+                    event_loop.push(Ready::Ended(watcher.clone_ref(py), future.to_owned()));
+                }
                 return Ok(());
             }
             // In debug mode `call_soon` has more to check.

@@ -12,6 +12,7 @@ use super::task::{self, Task};
 use super::{current, none, registry, schedule};
 use crate::event_loop::Loop;
 use crate::ffi::call::{self, Sent};
+use crate::ffi::method::HiddenMethod;
 use crate::ffi::{Ref, error};
 use crate::stdlib::stdlib;
 use crate::{method0, method1};
@@ -79,39 +80,16 @@ fn outcome_of<'py>(
 
 /// What a loop calls for a step of `task`: the method `task_step`, bound.
 pub fn step_callable<'py>(task: Ref<'_, 'py, Task>) -> PyResult<Bound<'py, PyAny>> {
-    static STEP: PyOnceLock<Method> = PyOnceLock::new();
-    let make = || Method::new(method0!(Task, c"task_step", step, c"Run a step of the task."));
+    static STEP: PyOnceLock<HiddenMethod<Task>> = PyOnceLock::new();
+    let make = || HiddenMethod::new(method0!(Task, c"task_step", step, c"Run a step of the task."));
     STEP.get_or_init(task.py(), make).bind(task)
 }
 
 /// What a future calls to wake `task`: the method `task_wakeup`, bound.
 pub fn wakeup_callable<'py>(task: Ref<'_, 'py, Task>) -> PyResult<Bound<'py, PyAny>> {
-    static WAKEUP: PyOnceLock<Method> = PyOnceLock::new();
-    let make = || Method::new(method1!(Task, c"task_wakeup", wakeup, c"Wake the task."));
+    static WAKEUP: PyOnceLock<HiddenMethod<Task>> = PyOnceLock::new();
+    let make = || HiddenMethod::new(method1!(Task, c"task_wakeup", wakeup, c"Wake the task."));
     WAKEUP.get_or_init(task.py(), make).bind(task)
-}
-
-/// A method that is not in its class's dictionary.
-struct Method(&'static mut capi::PyMethodDef);
-
-// SAFETY: the definition is never changed.
-unsafe impl Send for Method {}
-// SAFETY: as above.
-unsafe impl Sync for Method {}
-
-impl Method {
-    fn new(definition: capi::PyMethodDef) -> Self {
-        Method(Box::leak(Box::new(definition)))
-    }
-
-    fn bind<'py>(&self, task: Ref<'_, 'py, Task>) -> PyResult<Bound<'py, PyAny>> {
-        let definition: *const capi::PyMethodDef = &*self.0;
-        // SAFETY: the definition lives for ever; the new object takes its own reference to the task.
-        unsafe {
-            let method = capi::PyCFunction_New(definition.cast_mut(), task.as_ptr());
-            Bound::from_owned_ptr_or_err(task.py(), method)
-        }
-    }
 }
 
 /// A step that a loop calls, in the task's context already.

@@ -8,6 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::coroutine;
 use super::future::Future;
 use super::registry::{self, Place};
 use super::schedule;
@@ -257,12 +258,30 @@ impl Task {
         Ok(())
     }
 
+    /// How often it was asked to cancel, less how often that was taken back: `cancelling()`.
+    pub fn cancelling(&self) -> i64 {
+        self.cancels.get()
+    }
+
+    /// `uncancel()`: takes back one request; returns the number of those left.
+    pub fn uncancel(&self) -> i64 {
+        if self.cancels.get() > 0 {
+            self.cancels.set(self.cancels.get() - 1);
+            if cfg!(Py_3_13) && self.cancels.get() == 0 {
+                self.must_cancel.set(false);
+            }
+        }
+        self.cancels.get()
+    }
+
+    /// Lets it be destroyed while pending without a warning.
+    pub fn allow_destruction(&self) {
+        self.log_destroy_pending.set(false);
+    }
+
     /// `cancel(msg)`: throws `CancelledError` in at the next step, or ends what is awaited so. Returns whether it
     /// was pending.
-    pub(super) fn cancel<'py>(
-        this: Ref<'_, 'py, Self>,
-        message: Bound<'py, PyAny>,
-    ) -> PyResult<bool> {
+    pub fn cancel<'py>(this: Ref<'_, 'py, Self>, message: Bound<'py, PyAny>) -> PyResult<bool> {
         this.log_traceback.set(false);
         if this.done() {
             return Ok(false);
@@ -280,22 +299,31 @@ impl Task {
 }
 
 /// `awaited.cancel(message)`
-pub(super) fn cancel_awaited<'py>(
+pub fn cancel_awaited<'py>(
     awaited: &Bound<'py, PyAny>,
     message: Bound<'py, PyAny>,
 ) -> PyResult<bool> {
     if let Some(future) = Ref::<Future>::cast_exact(awaited) {
         future.cancel(Some(message))
     } else if let Some(task) = Ref::<Task>::cast_exact(awaited) {
-        Task::cancel(task, message)
+        // asyncio's call counts as well: tasks may await each other in a circle.
+        call::nested(task.py(), || Task::cancel(task, message))
     } else {
         awaited.call_method1(intern!(awaited.py(), "cancel"), (message,))?.is_truthy()
     }
 }
 
-fn is_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// Whether `object` is a coroutine of Python's or of ferrio's, and not of another kind that asyncio knows.
+#[inline]
+pub fn is_plain_coroutine(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: `object` is alive.
-    if unsafe { pyo3::ffi::PyCoro_CheckExact(object.as_ptr()) } != 0 {
+    let is_python = unsafe { pyo3::ffi::PyCoro_CheckExact(object.as_ptr()) } != 0;
+    is_python || coroutine::is_native(object)
+}
+
+/// `asyncio.iscoroutine(object)`
+pub fn is_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if is_plain_coroutine(object) {
         return Ok(true);
     }
     let py = object.py();
@@ -308,6 +336,20 @@ pub fn create_future(event_loop: Ref<'_, '_, Loop>) -> PyResult<Owned<Future>> {
     let future = Owned::<Future>::alloc(py)?;
     future.get(py).init(Some(event_loop.to_any()))?;
     Ok(future)
+}
+
+/// `loop.create_task(coro, name=name, context=context)`
+pub fn start<'py>(
+    event_loop: Ref<'_, 'py, Loop>,
+    coro: Bound<'py, PyAny>,
+    name: Option<Bound<'py, PyAny>>,
+    context: Option<Bound<'py, PyAny>>,
+) -> PyResult<Owned<Task>> {
+    let py = event_loop.py();
+    let event_loop = Some(event_loop.to_any());
+    let task = Owned::<Task>::alloc(py)?;
+    Task::begin(task.get(py), Start { coro, event_loop, name, context, eager: false })?;
+    Ok(task)
 }
 
 /// `loop.create_task(coro, *, name=None, context=None)` and, from 3.12 on, `eager_start=False`.

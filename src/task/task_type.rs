@@ -32,13 +32,7 @@ fn cancelling<'py>(this: Ref<'_, 'py, Task>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn uncancel<'py>(this: Ref<'_, 'py, Task>) -> PyResult<Bound<'py, PyAny>> {
-    if this.cancels.get() > 0 {
-        this.cancels.set(this.cancels.get() - 1);
-        if cfg!(Py_3_13) && this.cancels.get() == 0 {
-            this.must_cancel.set(false);
-        }
-    }
-    cancelling(this)
+    Ok(this.uncancel().into_pyobject(this.py())?.into_any())
 }
 
 fn get_stack<'py>(this: Ref<'_, 'py, Task>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -111,13 +105,13 @@ fn waiter<'py>(this: Ref<'_, 'py, Task>) -> PyResult<Bound<'py, PyAny>> {
 /// Builds the class.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let methods = vec![
-        method1!(Task, c"set_result", set_result, c"Raise RuntimeError: a task sets its own."),
-        method1!(Task, c"set_exception", set_exception, c"Raise RuntimeError: a task sets its own."),
+        method1!(Task, c"set_result", set_result, c"set_result($self, result, /)\n--\n\nRaise RuntimeError: a task sets its own."),
+        method1!(Task, c"set_exception", set_exception, c"set_exception($self, exception, /)\n--\n\nRaise RuntimeError: a task sets its own."),
         method!(
             Task,
             c"cancel",
             cancel,
-            c"cancel(msg=None)\n\nThrow a CancelledError into the coroutine at its next step.\n\n\
+            c"cancel($self, /, msg=None)\n--\n\nThrow a CancelledError into the coroutine at its next step.\n\n\
               Unlike Future.cancel() this does not guarantee that the task will be cancelled: the coroutine may \
               catch the exception. Return False if the task is done already."
         ),
@@ -132,19 +126,19 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             Task,
             c"get_stack",
             get_stack,
-            c"get_stack(*, limit=None)\n\nReturn the list of stack frames of the coroutine, newest last."
+            c"get_stack($self, /, *, limit=None)\n--\n\nReturn the list of stack frames of the coroutine, newest last."
         ),
         method!(
             Task,
             c"print_stack",
             print_stack,
-            c"print_stack(*, limit=None, file=None)\n\nPrint the stack or traceback of the coroutine."
+            c"print_stack($self, /, *, limit=None, file=None)\n--\n\nPrint the stack or traceback of the coroutine."
         ),
         method0!(Task, c"get_coro", get_coro, c"Return the coroutine."),
         #[cfg(Py_3_12)]
         method0!(Task, c"get_context", get_context, c"Return the contextvars.Context of the task."),
         method0!(Task, c"get_name", get_name, c"Return the name."),
-        method1!(Task, c"set_name", set_name, c"Set the name to str(value)."),
+        method1!(Task, c"set_name", set_name, c"set_name($self, value, /)\n--\n\nSet the name to str(value)."),
     ];
     let attributes = vec![
         attribute!(Task, c"_log_destroy_pending", get_log_destroy_pending, set_log_destroy_pending),

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
-use ferrio_reactor::{Readiness, Trigger};
+use ferrio_reactor::Readiness;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -254,7 +254,7 @@ impl DatagramTransport {
         let context = call::copy_context(py)?;
         this.with_loop(|event_loop| {
             let handle = Handle::create1(event_loop, made, this.to_any(), context)?;
-            event_loop.watch(py, fd, Source::Datagram(this.to_owned()), Trigger::Edge)?;
+            event_loop.watch(py, fd, Source::Datagram(this.to_owned()))?;
             event_loop.push(Ready::Handle(handle));
             this.enqueue(event_loop);
             Ok(())

@@ -82,7 +82,7 @@ macro_rules! info_methods {
             $class,
             c"get_extra_info",
             $crate::transport::info::get_extra_info,
-            c"get_extra_info(name, default=None)\n\nReturn 'socket', 'sockname', 'peername' or the default."
+            c"get_extra_info($self, /, name, default=None)\n--\n\nReturn 'socket', 'sockname', 'peername' or the default."
         )]
     };
 }

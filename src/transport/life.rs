@@ -1,5 +1,7 @@
 //! What the lives of all transports have in common.
 
+use std::cell::Cell;
+
 use pyo3::exceptions::{PyOSError, PyResourceWarning};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -10,6 +12,20 @@ use crate::event_loop::handle::Handle;
 use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, Ref, Slot, call};
 use crate::stdlib::stdlib;
+
+/// After this many writes to a lost connection the log says so, as asyncio does.
+const LOST_WRITES_BEFORE_WARNING: u32 = 5;
+
+/// Counts a write to a lost connection in `lost`. From the sixth on the log warns in the words of `message`.
+#[cold]
+pub(super) fn count_lost_write(py: Python<'_>, lost: &Cell<u32>, message: &str) -> PyResult<()> {
+    if lost.get() >= LOST_WRITES_BEFORE_WARNING {
+        let logger = py.import("asyncio.log")?.getattr("logger")?;
+        logger.call_method1(intern!(py, "warning"), (message,))?;
+    }
+    lost.set(lost.get().saturating_add(1));
+    Ok(())
+}
 
 /// A transport: it has a loop and a protocol until its connection is lost.
 pub trait Transport: Class {

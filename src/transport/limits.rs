@@ -182,7 +182,7 @@ macro_rules! flow_control_methods {
                 $class,
                 c"set_write_buffer_limits",
                 $crate::transport::limits::set_write_buffer_limits,
-                c"set_write_buffer_limits(high=None, low=None)\n\nSet the marks at which the protocol pauses and resumes."
+                c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks at which the protocol pauses and resumes."
             ),
             $crate::method0!(
                 $class,

@@ -5,7 +5,6 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
 
-use ferrio_reactor::Trigger;
 use pyo3::intern;
 use pyo3::prelude::*;
 use socket2::{SockAddr, SockRef, Socket};
@@ -202,7 +201,7 @@ fn resume<'py>(this: Ref<'_, 'py, Listener>) -> PyResult<Bound<'py, PyAny>> {
         && let Some(event_loop) = this.event_loop.get(py)
         && let Some(event_loop) = Ref::<Loop>::cast(&event_loop)
     {
-        event_loop.watch(py, this.fd.get(), Source::Listener(this.to_owned()), Trigger::Level)?;
+        event_loop.watch(py, this.fd.get(), Source::Listener(this.to_owned()))?;
     }
     Ok(py.None().into_bound(py))
 }

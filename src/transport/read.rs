@@ -4,15 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::io;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBool, PyBytes};
 
-use super::stream::StreamTransport;
+use super::stream::{StreamTransport, none};
 use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
-use crate::ffi::Ref;
 use crate::ffi::buffer::WritableBuffer;
+use crate::ffi::{Ref, call};
+use crate::method0;
+use crate::streams::{self, Landing, StreamReader};
 
 /// The most that one read takes: asyncio's own limit.
 pub const READ_SIZE: usize = 256 * 1024;
@@ -41,6 +44,10 @@ pub(super) fn read_once(transport: Ref<'_, '_, StreamTransport>) -> PyResult<()>
         read_ciphertext(transport, &protocol)
     } else if transport.buffered.get() {
         read_into_buffer(transport, &protocol)
+    } else if transport.streamed.get()
+        && let Some(reader) = streams::direct_reader(&protocol)
+    {
+        read_into_stream(transport, reader.get(transport.py()))
     } else {
         read_data(transport, &protocol)
     }
@@ -64,6 +71,21 @@ fn read_data(transport: Ref<'_, '_, StreamTransport>, protocol: &Bound<'_, PyAny
                     .fatal_error(error, "Fatal error: protocol.data_received() call failed."),
             }
         }
+    }
+}
+
+fn read_into_stream(
+    transport: Ref<'_, '_, StreamTransport>,
+    reader: Ref<'_, '_, StreamReader>,
+) -> PyResult<()> {
+    let mut landing = Landing::take();
+    match receive(&transport, &mut landing) {
+        Err(error) => transport.fatal_error(os_error(error), READ_ERROR),
+        Ok(Read::Empty) => Ok(()),
+        Ok(Read::End) => ended(transport),
+        Ok(Read::Data(count)) => reader.receive(landing, count).or_else(|error| {
+            transport.fatal_error(error, "Fatal error: protocol.data_received() call failed.")
+        }),
     }
 }
 
@@ -190,4 +212,51 @@ fn ended(transport: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
             transport.fatal_error(error, "Fatal error: protocol.eof_received() call failed.")
         }
     }
+}
+
+fn is_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyBool::new(this.py(), this.reads()).to_owned().into_any())
+}
+
+fn pause_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+    if !this.closing.get() && !this.paused.replace(true) {
+        this.log("debug", " pauses reading", None)?;
+    }
+    none(this.py())
+}
+
+fn resume_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    if this.closing.get() || !this.paused.replace(false) {
+        return none(py);
+    }
+    // asyncio looks at the socket again, and sees the end again if it was there.
+    this.ended.set(false);
+    this.context.set(call::copy_context(py)?);
+    if this.wants_read() {
+        this.with_loop(|event_loop| {
+            this.enqueue(event_loop);
+            Ok(())
+        })?;
+    }
+    this.log("debug", " resumes reading", None)?;
+    none(py)
+}
+
+pub(super) fn methods() -> Vec<capi::PyMethodDef> {
+    vec![
+        method0!(StreamTransport, c"is_reading", is_reading, c"Return True if it is receiving."),
+        method0!(
+            StreamTransport,
+            c"pause_reading",
+            pause_reading,
+            c"Stop to call data_received()."
+        ),
+        method0!(
+            StreamTransport,
+            c"resume_reading",
+            resume_reading,
+            c"Call data_received() again."
+        ),
+    ]
 }

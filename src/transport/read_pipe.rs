@@ -16,6 +16,7 @@ use super::read::LANDING;
 use super::stream::none;
 use crate::event_loop::readers::{Direction, os_error};
 use crate::ffi::{Class, ClassCell, Definition, Ref, Traversal, Visit, build};
+use crate::streams::{self, Landing};
 use crate::{method0, unary_slot};
 
 /// The fields of `ferrio.ReadPipeTransport`.
@@ -94,6 +95,14 @@ impl Ref<'_, '_, ReadPipeTransport> {
         self.close(Some(error))
     }
 
+    /// A read gave nothing.
+    fn not_read(self, error: io::Error) -> PyResult<()> {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+            _ => self.fatal_error(os_error(error), "Fatal read error on pipe transport"),
+        }
+    }
+
     /// The writers are gone, and all that they wrote was read.
     fn ended(self) -> PyResult<()> {
         let py = self.py();
@@ -120,6 +129,15 @@ fn begin<'py>(this: Ref<'_, 'py, ReadPipeTransport>) -> PyResult<Bound<'py, PyAn
 fn read_ready<'py>(this: Ref<'_, 'py, ReadPipeTransport>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let Some(protocol) = this.protocol().get(py).filter(|_| this.reads()) else { return none(py) };
+    if let Some(reader) = streams::direct_reader(&protocol) {
+        let mut landing = Landing::take();
+        match read(this.pipe.fd(), &mut landing) {
+            Ok(0) => this.ended()?,
+            Ok(count) => reader.get(py).receive(landing, count)?,
+            Err(error) => this.not_read(error)?,
+        }
+        return none(py);
+    }
     let read = LANDING.with_borrow_mut(|landing| {
         let count = read(this.pipe.fd(), landing)?;
         // Bytes are no container: making them doesn't run the collector while the landing place is borrowed.
@@ -130,10 +148,7 @@ fn read_ready<'py>(this: Ref<'_, 'py, ReadPipeTransport>) -> PyResult<Bound<'py,
         Ok(data) => {
             protocol.call_method1(intern!(py, "data_received"), (data,))?;
         }
-        Err(error) => match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
-            _ => this.fatal_error(os_error(error), "Fatal read error on pipe transport")?,
-        },
+        Err(error) => this.not_read(error)?,
     }
     none(py)
 }

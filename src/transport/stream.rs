@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::os::fd::{OwnedFd, RawFd};
 
-use ferrio_reactor::{Readiness, Trigger, WriteQueue};
+use ferrio_reactor::{Readiness, WriteQueue};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -16,14 +16,15 @@ use super::endpoint::Endpoint;
 use super::info::{self, SocketTransport, info_attributes, info_methods};
 use super::life::Transport;
 use super::limits::{self, FlowControl, Limits, flow_control_methods};
-use super::sendfile;
 use super::tls::TlsTransport;
 use super::write::{self, Chunk};
+use super::{read, sendfile};
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
 use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
+use crate::streams;
 use crate::{attribute, method_named1, method0, unary_slot};
 
 /// The fields of `ferrio.StreamTransport`.
@@ -43,6 +44,8 @@ pub struct StreamTransport {
     pub(super) buffered: Cell<bool>,
     /// Whether the protocol is a [`TlsTransport`], which is called without Python's help.
     pub(super) encrypted: Cell<bool>,
+    /// Whether the protocol is a stream's, whose reader takes what is received without Python's help.
+    pub(super) streamed: Cell<bool>,
     /// Whether an entry of the loop's ready queue stands for this transport.
     queued: Cell<bool>,
     /// Whether the protocol's `connection_made` was called.
@@ -51,8 +54,8 @@ pub struct StreamTransport {
     pub(super) readable: Cell<bool>,
     /// Whether the peer has sent its last byte: reading goes on until the end is seen.
     pub(super) hung_up: Cell<bool>,
-    /// Whether a read that left room took all there was. Not so for Unix sockets: there a read stops where file
-    /// descriptors were sent along.
+    /// Whether a read that left room took all there was. Not so for Unix sockets, where a read stops where file
+    /// descriptors were sent along, and not once urgent data has come, where it stops as well.
     pub(super) short_read_drains: Cell<bool>,
     /// Whether the end of the stream was read.
     pub(super) ended: Cell<bool>,
@@ -270,7 +273,7 @@ impl StreamTransport {
         let context = call::copy_context(py)?;
         this.with_loop(|event_loop| {
             let handle = Handle::create1(event_loop, made, this.to_any(), context)?;
-            event_loop.watch(py, fd, Source::Stream(this.to_owned()), Trigger::Edge)?;
+            event_loop.watch(py, fd, Source::Stream(this.to_owned()))?;
             event_loop.push(Ready::Handle(handle));
             this.enqueue(event_loop);
             Ok(())
@@ -291,6 +294,9 @@ impl StreamTransport {
         if readiness.read_closed || readiness.error {
             self.hung_up.set(true);
         }
+        if readiness.urgent {
+            self.short_read_drains.set(false);
+        }
         if readiness.wakes_writer() {
             self.full.set(false);
         }
@@ -304,7 +310,7 @@ impl StreamTransport {
         !self.closing.get() && !self.paused.get()
     }
 
-    fn wants_read(&self) -> bool {
+    pub(super) fn wants_read(&self) -> bool {
         self.readable.get() && self.started.get() && self.reads() && !self.ended.get()
     }
 
@@ -316,6 +322,7 @@ impl StreamTransport {
     fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         self.buffered.set(is_buffered(protocol)?);
         self.encrypted.set(Ref::<TlsTransport>::cast_exact(protocol).is_some());
+        self.streamed.set(streams::is_direct(protocol));
         self.protocol.set(protocol.clone());
         Ok(())
     }
@@ -359,7 +366,7 @@ impl Ref<'_, '_, StreamTransport> {
         if self.wants_read()
             && let Some(context) = self.context.get(py)
         {
-            call::in_context(&context, || super::read::read_once(self))?;
+            call::in_context(&context, || read::read_once(self))?;
         }
         Ok(())
     }
@@ -408,35 +415,6 @@ pub(super) fn none(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     Ok(py.None().into_bound(py))
 }
 
-fn is_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(PyBool::new(this.py(), this.reads()).to_owned().into_any())
-}
-
-fn pause_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    if !this.closing.get() && !this.paused.replace(true) {
-        this.log("debug", " pauses reading", None)?;
-    }
-    none(this.py())
-}
-
-fn resume_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
-    let py = this.py();
-    if this.closing.get() || !this.paused.replace(false) {
-        return none(py);
-    }
-    // asyncio looks at the socket again, and sees the end again if it was there.
-    this.ended.set(false);
-    this.context.set(call::copy_context(py)?);
-    if this.wants_read() {
-        this.with_loop(|event_loop| {
-            this.enqueue(event_loop);
-            Ok(())
-        })?;
-    }
-    this.log("debug", " resumes reading", None)?;
-    none(py)
-}
-
 fn get_protocol<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.protocol.get_or_none(this.py()))
 }
@@ -461,19 +439,6 @@ fn start_tls_compatible<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bo
 /// Builds the class. Raises what the import of `asyncio` raises.
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let mut methods = vec![
-        method0!(StreamTransport, c"is_reading", is_reading, c"Return True if it is receiving."),
-        method0!(
-            StreamTransport,
-            c"pause_reading",
-            pause_reading,
-            c"Stop to call data_received()."
-        ),
-        method0!(
-            StreamTransport,
-            c"resume_reading",
-            resume_reading,
-            c"Call data_received() again."
-        ),
         method0!(StreamTransport, c"get_protocol", get_protocol, c"Return the current protocol."),
         method_named1!(
             StreamTransport,
@@ -484,6 +449,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         ),
     ];
     methods.extend(closing_methods!(StreamTransport));
+    methods.extend(read::methods());
     methods.extend(write::methods());
     methods.extend(flow_control_methods!(StreamTransport));
     methods.extend(info_methods!(StreamTransport));

@@ -8,23 +8,21 @@ use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi as capi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::close::Closing;
+use super::life::count_lost_write;
 use super::stream::{StreamTransport, none};
 use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
+use crate::ffi::error::both;
 use crate::ffi::{Ref, Slot, Traversal, Visit, call};
 use crate::{method_named1, method0};
 
 /// What is gathered during a turn is sent early beyond this many bytes: waiting longer saves no system call.
 const GATHER_LIMIT: usize = 64 * 1024;
-
-/// After this many writes to a lost connection the log says so, as asyncio does.
-pub(super) const LOST_WRITES_BEFORE_WARNING: u32 = 5;
 
 const WRITE_ERROR: &str = "Fatal write error on socket transport";
 
@@ -250,13 +248,8 @@ fn refused(data: &Bound<'_, PyAny>, index: usize, error: PyErr) -> PyErr {
 
 /// Counts a write to a lost connection, and tells the log when it becomes a habit.
 pub(super) fn warn_lost<'py, T: Closing>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    let py = this.py();
-    if this.lost().get() >= LOST_WRITES_BEFORE_WARNING {
-        let logger = py.import("asyncio.log")?.getattr("logger")?;
-        logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",))?;
-    }
-    this.lost().set(this.lost().get().saturating_add(1));
-    none(py)
+    count_lost_write(this.py(), this.lost(), "socket.send() raised exception.")?;
+    none(this.py())
 }
 
 /// Whether a write of now is sent at once: nothing waits before it, and it is the first of this turn, or the loop
@@ -358,7 +351,7 @@ pub(super) fn send_and_settle(this: Ref<'_, '_, StreamTransport>) -> PyResult<()
         Some(fd) if this.eof_written.get() => shut_down(fd),
         _ => Ok(()),
     };
-    resumed.and(settled)
+    both(this.py(), resumed, settled)
 }
 
 impl Ref<'_, '_, StreamTransport> {
@@ -393,14 +386,27 @@ impl Ref<'_, '_, StreamTransport> {
         }
     }
 
+    /// Sends what was gathered until now, without a call of the protocol.
+    ///
+    /// Raises what isn't an `Exception` from what the encryption calls.
+    pub fn send_early(self) -> PyResult<()> {
+        if self.encrypted.get() {
+            self.flush_encryption()?;
+        }
+        send_gathered(self)
+    }
+
     /// Sends what was gathered during the turn that ends.
     ///
     /// Raises as [`on_ready`](Self::on_ready) does.
     pub fn flush(self) -> PyResult<()> {
         self.flush_queued.set(false);
-        if self.encrypted.get() {
-            self.flush_encryption()?;
-        }
+        // An interrupt on the way out of the encryption finds its ciphertext here, where nothing else sends it.
+        let encrypted = if self.encrypted.get() { self.flush_encryption() } else { Ok(()) };
+        both(self.py(), encrypted, self.flush_gathered())
+    }
+
+    fn flush_gathered(self) -> PyResult<()> {
         if !self.wants_write() {
             return Ok(());
         }

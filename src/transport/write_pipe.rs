@@ -11,10 +11,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyMemoryView, PyString, PyType};
 
+use super::life::count_lost_write;
 use super::limits::{FlowControl, Limits, flow_control_methods};
 use super::pipe::{Pipe, PipeEnd, pipe_attributes, pipe_methods};
 use super::stream::none;
-use super::write::{Chunk, Given, LOST_WRITES_BEFORE_WARNING};
+use super::write::{Chunk, Given};
 use crate::event_loop::readers::{Direction, os_error};
 use crate::ffi::{Class, ClassCell, Definition, Ref, Traversal, Visit, build};
 use crate::{method_named1, method0, unary_slot};
@@ -93,12 +94,6 @@ impl FlowControl for WritePipeTransport {
     }
 }
 
-impl WritePipeTransport {
-    fn count_lost_write(&self) {
-        self.lost_writes.set(self.lost_writes.get().saturating_add(1));
-    }
-}
-
 impl Ref<'_, '_, WritePipeTransport> {
     /// Closes at once: what was not sent is dropped.
     fn close(self, error: Option<PyErr>) -> PyResult<()> {
@@ -114,7 +109,7 @@ impl Ref<'_, '_, WritePipeTransport> {
 
     /// Reports an error and closes at once. System errors are part of a pipe's life: they go to the protocol alone.
     fn fatal_error(self, error: PyErr) -> PyResult<()> {
-        self.count_lost_write();
+        self.lost_writes.set(self.lost_writes.get().saturating_add(1));
         self.tell_fatal_error(&error, WRITE_ERROR)?;
         self.close(Some(error))
     }
@@ -198,16 +193,10 @@ fn offer(fd: RawFd, bytes: &[u8]) -> io::Result<Option<usize>> {
     }
 }
 
-#[cold]
 fn warn_lost<'py>(this: Ref<'_, 'py, WritePipeTransport>) -> PyResult<Bound<'py, PyAny>> {
-    let py = this.py();
-    if this.lost_writes.get() >= LOST_WRITES_BEFORE_WARNING {
-        let logger = py.import("asyncio.log")?.getattr("logger")?;
-        let message = "pipe closed by peer or os.write(pipe, data) raised exception.";
-        logger.call_method1(intern!(py, "warning"), (message,))?;
-    }
-    this.count_lost_write();
-    none(py)
+    let message = "pipe closed by peer or os.write(pipe, data) raised exception.";
+    count_lost_write(this.py(), &this.lost_writes, message)?;
+    none(this.py())
 }
 
 /// The pipe takes more: sends what waits, and does what waits for an empty buffer.

@@ -1,11 +1,13 @@
 """ferrio-load against servers that echo, and against servers that don't quite."""
 
+import itertools
 import json
 import os
 import socket
 import ssl
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,6 +165,75 @@ def test_a_server_that_keeps_bytes_back_is_found_out(program: Path) -> None:
         assert faults(load(program, port)) == {"unanswered": 1}
 
 
+def echo_datagrams(server: socket.socket, answer: Callable[[int, bytes], bytes | None]) -> None:
+    """Answers datagrams, which are counted from 0, until an empty one comes. Where there is no
+    answer the datagram is echoed after all, too late: when its connection has sent another."""
+    late: tuple[bytes, tuple[str, int]] | None = None
+    for number in itertools.count():
+        data, client = server.recvfrom(65536)
+        if not data:
+            return
+        # Past its start a message is always the same for a connection.
+        if late and late[0][8:] == data[8:]:
+            server.sendto(*late)
+            late = None
+        reply = answer(number, data)
+        if reply is None:
+            late = (data, client)
+        else:
+            server.sendto(reply, client)
+
+
+@pytest.mark.parametrize(
+    ("answer", "lost", "wrong"),
+    [
+        pytest.param(lambda _, data: data, 0, {}, id="honest"),
+        pytest.param(lambda number, data: None if number == 20 else data, 1, {}, id="late"),
+        pytest.param(
+            lambda number, data: data[::-1] if number == 20 else data,
+            0,
+            {"corrupted": 1},
+            id="false",
+        ),
+    ],
+)
+def test_a_datagram_that_comes_too_late_is_lost_and_a_wrong_one_found_out(
+    program: Path,
+    answer: Callable[[int, bytes], bytes | None],
+    lost: int,
+    wrong: dict[str, int],
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        answering = threading.Thread(target=echo_datagrams, args=(server, answer))
+        answering.start()
+        # Long enough to find out and go on.
+        options = ("--udp", "--size", "64", "--seconds", "0.8")
+        report = load(program, server.getsockname()[1], *options)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", server.getsockname())
+        answering.join()
+    assert report["messages"] > 0
+    assert report["lost"] == lost
+    assert faults(report) == wrong
+
+
+def test_only_the_active_connections_send_more_than_one_message(program: Path) -> None:
+    received: list[bytes] = []
+
+    def note(data: bytes) -> bytes:
+        received.append(data)
+        return data
+
+    with serving(note) as port:
+        report = load(program, port, "--connections", "70", "--active", "2", "--size", "32")
+    assert faults(report) == {}
+    # The start of a message changes, the rest is its connection's.
+    messages = Counter(message[8:] for message in received)
+    assert len(messages) == 70
+    assert sum(count > 1 for count in messages.values()) == 2
+
+
 def test_a_server_that_is_not_there_is_found_out(program: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -189,8 +260,10 @@ def test_lines_have_one_newline_each_and_no_two_messages_are_the_same(program: P
 def test_the_cpu_time_of_the_named_process_is_measured(program: Path) -> None:
     with serving(lambda data: data) as port:
         report = load(program, port, "--pid", str(os.getpid()))
-        assert load(program, port)["cpu_us"] is None
+        unknown = load(program, port)
+    assert unknown["cpu_us"] is unknown["memory_kib"] is None
     assert report["cpu_us"] > 0
+    assert isinstance(report["memory_kib"], float)
     assert report["cpu_us"] * report["messages"] == pytest.approx(
         report["cpu_share"] * report["seconds"] * 1e6
     )

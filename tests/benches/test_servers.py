@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benches import tools
-from benches.measure import echo, operations
+from benches.measure import echo, http, imports, latency, operations, size
+from benches.measure.backends import Backends, accepts, find
 from benches.measure.outcome import Failed, NotYet
 from benches.measure.process import ROOT, Server, run
 from benches.measure.settings import Settings
@@ -22,7 +25,22 @@ pytest.importorskip("trustme", reason="it makes the certificate, and is not inst
 # Nothing waits that long unless it hangs, in seconds.
 PATIENCE = 120
 
-ECHO, OPERATIONS, _ = (table.rows for table in TABLES)
+ROWS = {row.key: row for table in TABLES for row in table.rows}
+SAME = {"protocol-64k", "protocol-1m", "streams-1m", "udp-1400"}
+"""Rows that differ from others in the length of a message, and would show nothing new."""
+ECHO = [
+    *(
+        row
+        for table in TABLES
+        for row in table.rows
+        if table.key in ("echo", "tls", "unix", "udp") and row.key not in SAME
+    ),
+    # A small crowd shows as much.
+    replace(ROWS["scale-idle"], load=("--connections", "200", "--active", "20")),
+    replace(ROWS["scale-timers"], server=("--timers", "1000")),
+]
+OPERATIONS = [row for table in TABLES if table.key == "operations" for row in table.rows]
+CLIENTS = [row for table in TABLES if table.key == "clients" for row in table.rows]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +59,15 @@ def test_every_server_echoes_on_the_stdlibs_loop(row: Row, settings: Settings) -
     assert figures["cpu_us"] > 0
 
 
-@pytest.mark.parametrize("row", [row for row in ECHO if not row.tls], ids=lambda row: row.key)
-def test_the_floor_echoes(row: Row, settings: Settings) -> None:
-    assert echo.measure(row, "C", settings)["messages"] > 0
+@pytest.mark.parametrize("key", ["protocol", "unix-protocol"])
+def test_the_floor_echoes(key: str, settings: Settings) -> None:
+    assert echo.measure(ROWS[key], "C", settings)["messages"] > 0
+
+
+def test_latency_is_measured_at_half_of_what_saturates(settings: Settings) -> None:
+    longer = replace(settings, seconds=0.3)
+    figures = latency.measure(ROWS["latency"], "asyncio", longer)
+    assert figures["p999_us"] == figures["latency_us"]["p99.9"] > 0
 
 
 # Some rounds of 50,000 sleeps take a debug build more than a minute.
@@ -55,6 +79,54 @@ def test_every_operation_is_counted_on_the_stdlibs_loop(row: Row, settings: Sett
     figures = operations.measure(row, "asyncio", settings)
     assert figures["per_second"] > 0
     assert set(figures["uses"].values()) <= {"asyncio"}
+
+
+@pytest.mark.parametrize("key", ["asgi", "aiohttp"])
+def test_an_http_server_answers_without_a_loop(key: str, settings: Settings) -> None:
+    assert http.measure(ROWS[key], "no loop", settings)["cpu_us"] > 0
+
+
+def test_an_import_takes_time_and_a_package_has_a_size(settings: Settings) -> None:
+    assert imports.measure(ROWS["import"], "asyncio", settings)["import_ms"] > 0
+    assert 0 < size.measure(ROWS["wheel"], "tqdm", settings)["mib"] < 1
+
+
+@pytest.fixture(scope="module")
+def backends() -> Iterator[Backends]:
+    with Backends() as started:
+        yield started
+
+
+@pytest.mark.parametrize("row", CLIENTS, ids=lambda row: row.key)
+def test_every_client_is_answered(row: Row, settings: Settings, backends: Backends) -> None:
+    assert row.backend
+    try:
+        backends.address(row.backend, None)
+    except Failed as error:
+        if "is not installed" not in str(error):
+            raise
+        pytest.skip(str(error))
+    figures = operations.measure(row, "asyncio", replace(settings, backends=backends))
+    assert figures["per_second"] > 0
+
+
+def test_a_program_that_is_not_installed_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Failed, match=r"no-such-server is not installed.* apt-get install no-such"):
+        find("no-such-server", "no-such")
+
+
+def test_the_programs_that_clients_talk_to_are_stopped() -> None:
+    with Backends() as backends:
+        try:
+            url = backends.address("redis", None)
+        except Failed as error:
+            pytest.skip(str(error))
+        port = int(url.rpartition(":")[2])
+        assert accepts(port)
+    assert not accepts(port)
 
 
 def python(program: str) -> list[str]:
@@ -89,7 +161,7 @@ def test_a_loop_that_lacks_a_method_is_not_yet_there(
     server: str, method: str, row: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = python(LACKING.format(server=server, method=method))
-    monkeypatch.setattr(echo, "_server", lambda *_: command)
+    monkeypatch.setattr(echo, "command", lambda *_: command)
     [echoing] = [one for one in ECHO if one.key == row]
     with pytest.raises(NotYet, match=f"NotImplementedError: {method}"):
         echo.measure(echoing, "asyncio", settings)
@@ -107,7 +179,7 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
 with connection:
     raise RuntimeError("no more")
 """
-    monkeypatch.setattr(echo, "_server", lambda *_: python(program))
+    monkeypatch.setattr(echo, "command", lambda *_: python(program))
     with pytest.raises(Failed, match=r"the load saw .*; the server: RuntimeError: no more"):
         echo.measure(ECHO[0], "asyncio", settings)
 
@@ -133,7 +205,7 @@ def test_a_program_that_takes_too_long_is_ended() -> None:
 def test_the_command_lists_its_rows() -> None:
     command = [sys.executable, "-m", "benches", "--list", "--only", "tls"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert listed.stdout.split() == ["echo:", "tls", "echo:", "tls-64k", "echo:", "tls-handshake"]
+    assert listed.stdout.split() == ["tls:", "tls", "tls:", "tls-64k", "tls:", "tls-handshake"]
 
 
 def test_the_paths_in_the_plan_are_files() -> None:
@@ -141,5 +213,7 @@ def test_the_paths_in_the_plan_are_files() -> None:
         package = Path(__file__).parents[2] / "benches"
         for row in table.rows:
             module = row.program.partition(".")[0]
-            folder = "operations" if table.key == "operations" else "servers"
+            folder = {"operations": "operations", "imports": "measure", "size": "measure"}.get(
+                table.measure, "servers"
+            )
             assert (package / folder / f"{module}.py").is_file()

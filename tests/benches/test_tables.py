@@ -1,11 +1,12 @@
 """The page and the plot say what the summary says."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benches import plot
+from benches import index, plot
 from benches.rounds import Cell, Spot
 from benches.rows import Row, Table
 from benches.summary import summarize
@@ -23,7 +24,7 @@ FIGURES = {
 
 def tables(**cells: Cell) -> list[dict[str, Any]]:
     row = Row("streams", "streams, read", "streams", target=1.5)
-    table = Table("echo", "Echo", "cpu_us", "µs", 1, True, LOOPS, (row,))
+    table = Table("echo", "Echo", "echo", "cpu_us", "µs", 1, True, LOOPS, (row,))
     return summarize({Spot(table, row, loop): cell for loop, cell in cells.items()})
 
 
@@ -83,6 +84,58 @@ def test_throughput_and_latency_stand_in_the_details() -> None:
     assert line in text.splitlines()
 
 
+def test_details_have_a_column_for_what_was_measured_and_no_other() -> None:
+    text = written(tables(uvloop=measured(5)))
+    assert "| threads" not in text
+    assert "| loop's share" not in text
+    counted = Cell([FIGURES | {"threads": 3, "lost": 7}])
+    lines = written(tables(uvloop=counted)).splitlines()
+    assert any(line.endswith("| threads | datagrams lost |") for line in lines)
+    assert any(line.endswith("| 3 | 7 |") for line in lines)
+
+
+def test_the_loops_share_is_what_a_request_costs_beyond_the_same_without_a_loop() -> None:
+    row = Row("asgi", "bare ASGI", "asgi", target=1.0)
+    table = Table("http", "HTTP", "http", "cpu_us", "µs", 1, True, ("no loop", "ferrio"), (row,))
+    cells = {"no loop": Cell([{"cpu_us": 20.0, "uses": {}}]), "ferrio": measured(50)}
+    made = summarize({Spot(table, row, loop): cell for loop, cell in cells.items()})
+    [line] = [
+        line for line in written(made).splitlines() if line.startswith("| bare ASGI | ferrio")
+    ]
+    assert line.endswith("| 60% |")
+
+
+def test_a_row_is_set_beside_another_of_the_same_loop() -> None:
+    few, many = (
+        Row("few", "few", "protocol"),
+        Row("many", "many", "protocol", beside="few"),
+    )
+    table = Table(
+        "scale", "Scale", "echo", "cpu_us", "µs", 1, True, ("uvloop", "ferrio"), (few, many)
+    )
+    figures = {(few, "uvloop"): 4, (few, "ferrio"): 2, (many, "uvloop"): 5, (many, "ferrio"): 8}
+    made = summarize(
+        {Spot(table, row, loop): measured(cpu) for (row, loop), cpu in figures.items()}
+    )
+    assert "| many, to few | 0.80 | 0.25 |" in written(made).splitlines()
+
+
+def test_the_index_leads_to_each_version_and_counts_the_targets_that_are_reached(
+    tmp_path: Path,
+) -> None:
+    for version, cpu in (("3.9", 5), ("3.13", 3)):
+        (tmp_path / version).mkdir()
+        run = {"machine": {"date": "2026-01-02T03:04:05", "commit": "abc"}}
+        result = {"run": run, "tables": tables(uvloop=measured(6), ferrio=measured(cpu))}
+        (tmp_path / version / "results.json").write_text(json.dumps(result))
+    index.write(tmp_path)
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith("| [")] == [
+        "| [3.13](3.13/README.md) | 2026-01-02 | abc | 1 | 1 of 1 reached |",
+        "| [3.9](3.9/README.md) | 2026-01-02 | abc | 1 | 0 of 1 reached |",
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(3.736, "3.74"), (12.44, "12.4"), (137.4, "137"), (5001.2, "5,001"), (None, "\N{EN DASH}")],
@@ -102,7 +155,6 @@ def test_the_plots_are_written_and_the_same_figures_give_the_same_picture(tmp_pa
         directory = tmp_path / name
         directory.mkdir()
         plot.draw(made, directory)
-        assert (directory / "benchmarks.png").read_bytes().startswith(b"\x89PNG")
-        pictures.append((directory / "benchmarks.svg").read_text())
+        pictures.append((directory / "echo.svg").read_text())
     assert pictures[0] == pictures[1]
     assert "ferrio: not yet" in pictures[0].replace("<!-- ", "").replace(" -->", "")

@@ -18,6 +18,23 @@ import unittest
 _PRIVATE_TASK = {"asyncio.tasks._CTask": "Task"}
 _PRIVATE_FUTURE = {"asyncio.futures._CFuture": "Future"}
 
+_COMBINATORS = {
+    "asyncio.tasks": [
+        "as_completed",
+        "create_task",
+        "ensure_future",
+        "gather",
+        "shield",
+        "sleep",
+        "wait",
+        "wait_for",
+    ],
+    "asyncio.timeouts": ["Timeout", "timeout", "timeout_at"],
+    "asyncio.taskgroups": ["TaskGroup"],
+}
+if sys.version_info >= (3, 12):
+    _COMBINATORS["asyncio.tasks"] += ["create_eager_task_factory", "eager_task_factory"]
+
 # What the names in suites.toml's `in_place` replace: the attribute, and by what of the subject.
 # `_CTask` and `_CFuture` are what CPython's tests take for "the C implementation"; the rest of
 # asyncio does not look at them, so with these two in place the library itself is unpatched.
@@ -32,6 +49,12 @@ PLACES = {
         "asyncio.Future": "Future",
         "asyncio.futures.Future": "Future",
     },
+    "combine": {
+        f"{place}.{name}": name
+        for module, names in _COMBINATORS.items()
+        for name in names
+        for place in ("asyncio", module)
+    },
     # Whatever makes a loop: the class by its public names, `asyncio.new_event_loop()` and the default policy.
     "loop": {
         "asyncio.SelectorEventLoop": "Loop",
@@ -39,15 +62,46 @@ PLACES = {
         "asyncio.unix_events._UnixDefaultEventLoopPolicy._loop_factory": "Loop",
         **({"asyncio.EventLoop": "Loop"} if sys.version_info >= (3, 13) else {}),
     },
+    "streams": {
+        f"{module}.{name}": name
+        for module in ("asyncio", "asyncio.streams")
+        for name in (
+            "StreamReader",
+            "StreamReaderProtocol",
+            "StreamWriter",
+            "open_connection",
+            "open_unix_connection",
+            "start_server",
+            "start_unix_server",
+        )
+    },
+    # As CPython's tests of the primitives take them.
+    "sync": {
+        f"asyncio.{name}": name
+        for name in (
+            "Lock",
+            "Event",
+            "Condition",
+            "Semaphore",
+            "BoundedSemaphore",
+            "Barrier",
+            "Queue",
+            "LifoQueue",
+            "PriorityQueue",
+        )
+    },
 }
 
 
 def put_in_place(subject, in_place: str) -> None:
-    """Replace what `in_place` (names of PLACES, joined by +) stands for.
+    """Replace what `in_place` stands for: names of PLACES joined by +, or `patch` for all that the subject patches.
 
     Raises AttributeError if there is nothing of that name to replace, or to replace it by.
     """
     for place in in_place.split("+"):
+        if place == "patch":
+            subject.patch()
+            continue
         for target, name in PLACES[place].items():
             holder_name, _, attribute = target.rpartition(".")
             holder = pkgutil.resolve_name(holder_name)

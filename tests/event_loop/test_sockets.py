@@ -851,3 +851,31 @@ def test_out_of_descriptors_while_accepting():
             return seen
 
     assert both(scenario) == [errno.EMFILE, "accepted"]
+
+
+@pytest.mark.parametrize("method", ["sock_recv", "sock_recv_into"])
+def test_urgent_data_between(method: str) -> None:
+    """A read stops before it; the next one finds the rest, which came at the same time."""
+
+    async def scenario(loop: Loop) -> list[bytes]:
+        got = []
+        with pair() as (ours, theirs):
+            for _ in range(3):
+                waiting = asyncio.ensure_future(receive(loop, ours))
+                await turns()
+                theirs.send(b"before")
+                got.append(await waiting)
+                theirs.send(b"more")
+                theirs.send(b"!", socket.MSG_OOB)
+                theirs.send(b"after")
+                got.append(await receive(loop, ours))
+                got.append(await receive(loop, ours))
+        return got
+
+    async def receive(loop: Loop, sock: socket.socket) -> bytes:
+        if method == "sock_recv":
+            return await loop.sock_recv(sock, 100)
+        buffer = bytearray(100)
+        return bytes(buffer[: await loop.sock_recv_into(sock, buffer)])
+
+    assert both(scenario) == [b"before", b"more", b"after"] * 3

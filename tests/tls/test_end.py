@@ -7,8 +7,7 @@ import ssl
 
 import pytest
 
-from .support import TLS12, TLS13, Diary, Log, in_thread, listening, receive_all
-from .support import run as run_loop
+from .support import TLS12, TLS13, Diary, Log, in_thread, listening, receive_all, run as run_loop
 from .test_handshake import on_each
 
 VERSIONS = pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])

@@ -194,3 +194,52 @@ def test_get_buffer_smaller_than_a_record(make_loop, certificates, version):
     with listening(serve) as address:
         loop = make_loop()
         assert run(loop, main(loop, address)) == message
+
+
+def test_an_interrupt_at_the_end_of_a_turn_drops_nothing(make_loop, certificates):
+    """What several connections wrote in a turn is sent, also when each one's protocol raises on the way."""
+
+    class Interrupting(Diary):
+        def resume_writing(self):
+            raise KeyboardInterrupt
+
+    diaries = []
+
+    def accept():
+        diaries.append(Diary())
+        return diaries[-1]
+
+    async def connect(loop):
+        server = await loop.create_server(accept, "127.0.0.1", 0, ssl=certificates.server())
+        address = server.sockets[0].getsockname()
+        transports = []
+        for _ in range(3):
+            transport, _ = await loop.create_connection(
+                Interrupting, *address, ssl=certificates.client(), server_hostname="localhost"
+            )
+            transport.set_write_buffer_limits(10, 0)
+            transports.append(transport)
+        return server, transports
+
+    async def received(server, transports):
+        for diary in diaries:
+            assert await diary.receive(24) == b"one" + b"x" * 21
+        for transport in transports:
+            transport.abort()
+        server.close()
+
+    def write(transports):
+        for transport in transports:
+            for data in (b"one", b"x" * 21):
+                # asyncio's sends, and resumes the protocol, in the call.
+                with contextlib.suppress(KeyboardInterrupt):
+                    transport.write(data)
+        loop.stop()
+
+    loop = make_loop()
+    server, transports = loop.run_until_complete(connect(loop))
+    loop.call_soon(write, transports)
+    # ferrio's at the end of the turn.
+    with contextlib.suppress(KeyboardInterrupt):
+        loop.run_forever()
+    run(loop, received(server, transports))

@@ -332,3 +332,27 @@ def test_contexts(kind: Any) -> None:
 
     events = compare(scenario)
     assert len([event for event in events if event[0] == "context"]) >= 8
+
+
+@pytest.mark.parametrize("inline", [False, True])
+@both_kinds
+def test_what_comes_after_urgent_data(kind: Any, inline: bool) -> None:
+    """A read stops before the urgent byte, whether or not it is part of the stream, and the rest is not forgotten."""
+
+    async def scenario(world: World) -> None:
+        transport, _, peer = await world.connect(lambda: kind(world))
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, inline)
+        for _ in range(3):
+            transport.pause_reading()
+            peer.send(b"before ")
+            peer.send(b"!", socket.MSG_OOB)
+            peer.send(b" after ")
+            await world.turns()
+            count = world.received()
+            transport.resume_reading()
+            await world.until(lambda count=count: world.received() >= count + 14 + inline)
+        transport.abort()
+
+    events = compare(scenario)
+    assert ("data_received", (b"before ! after " if inline else b"before  after ") * 3) in events

@@ -41,6 +41,7 @@ _ALIKE = [
     (re.compile(r"ferrio\.WritePipeTransport|_UnixWritePipeTransport"), "WritePipe"),
     (re.compile(r"\b(fd|name)=\d+"), r"\1=N"),
     (re.compile(r"File descriptor \d+"), "File descriptor N"),
+    (re.compile(r"\b(Read|Write) pipe \d+"), r"\1 pipe N"),
     (re.compile(r"port': \d+|, \d{4,5}(, 0, 0)?\)"), ", PORT)"),
     (re.compile(r" at 0x[0-9a-f]+"), ""),
     # The loop may be closed by then.
@@ -259,6 +260,7 @@ def play(
     gc.collect()  # What was left by a scenario before doesn't warn in this one's record.
     loop = new_loop()
     loop.set_debug(debug)
+    loop.slow_callback_duration = 3600  # A busy machine makes any callback slow, and debug mode logs it.
     world = World(loop)
     log = _Log(world)
     logger = logging.getLogger("asyncio")

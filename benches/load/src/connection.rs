@@ -52,6 +52,11 @@ impl Connection {
         self.since.is_some()
     }
 
+    /// Since when a message is on its way; `None` if there is none.
+    pub fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
     /// Makes the next message the one on its way; its latency counts from `since`.
     pub fn begin(&mut self, since: Instant) {
         self.message.renew();

@@ -1,31 +1,72 @@
-//! A non-blocking byte stream to the server: TCP, or TLS over it.
+//! What a connection sends through: a socket, or TLS over it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mio::net::TcpStream;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
+use crate::socket::Socket;
+
+/// Source addresses that connections which come and go take turns with.
+const SOURCES: usize = 250;
+
+/// Which server to load.
+pub enum Server {
+    /// The TCP port of 127.0.0.1.
+    Tcp(u16),
+    /// The UDP port of 127.0.0.1.
+    Udp(u16),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
 /// Where links lead, and whether through TLS.
 pub struct Target {
-    address: SocketAddr,
+    server: Server,
     tls: Option<Arc<ClientConfig>>,
+    /// Whether each TCP link has another source address than the one before.
+    roving: bool,
+    opened: usize,
 }
 
 impl Target {
-    /// The server at `port` of 127.0.0.1; with `trusted`, a PEM file of certificates, over TLS.
+    /// Links to `server`; with `trusted`, a PEM file of certificates, over TLS.
     ///
-    /// Sessions are not resumed: every handshake is a whole one.
-    pub fn new(port: u16, trusted: Option<&Path>) -> io::Result<Self> {
+    /// Sessions are not resumed: every handshake is a whole one. A `roving` target lets TCP links
+    /// come from many addresses of the loopback network, because a connection that was closed
+    /// keeps its port for a minute, and one address has ports for a second or so of them.
+    pub fn new(server: Server, trusted: Option<&Path>, roving: bool) -> io::Result<Self> {
         let tls = trusted.map(client_config).transpose()?;
-        Ok(Self { address: (Ipv4Addr::LOCALHOST, port).into(), tls })
+        // Elsewhere the loopback interface has one address.
+        Ok(Self { server, tls, roving: roving && cfg!(target_os = "linux"), opened: 0 })
     }
+
+    /// Whether what is sent may get lost.
+    pub fn may_lose(&self) -> bool {
+        matches!(self.server, Server::Udp(_))
+    }
+
+    fn connect(&mut self) -> io::Result<Socket> {
+        self.opened += 1;
+        match &self.server {
+            Server::Tcp(port) => {
+                let source = || Ipv4Addr::new(127, 0, 0, (2 + self.opened % SOURCES) as u8);
+                Socket::tcp(local(*port), self.roving.then(source))
+            }
+            Server::Udp(port) => Socket::udp(local(*port)),
+            Server::Unix(path) => Socket::unix(path),
+        }
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 fn client_config(trusted: &Path) -> io::Result<Arc<ClientConfig>> {
@@ -42,14 +83,14 @@ fn client_config(trusted: &Path) -> io::Result<Arc<ClientConfig>> {
 /// tell when to go on.
 pub struct Link {
     /// The socket, to be registered with the poller.
-    pub socket: TcpStream,
+    pub socket: Socket,
     tls: Option<Box<ClientConnection>>,
 }
 
 impl Link {
     /// Starts to connect; the link is usable at once, and answers `WouldBlock` until it is open.
-    pub fn open(target: &Target) -> io::Result<Self> {
-        let socket = TcpStream::connect(target.address)?;
+    pub fn open(target: &mut Target) -> io::Result<Self> {
+        let socket = target.connect()?;
         let tls = match &target.tls {
             None => None,
             Some(config) => {
@@ -66,10 +107,7 @@ impl Link {
 
     /// Waits for the connection, and with TLS for the end of the handshake.
     pub fn establish(&mut self) -> io::Result<()> {
-        if let Some(error) = self.socket.take_error()? {
-            return Err(error);
-        }
-        self.socket.peer_addr().map_err(not_yet)?;
+        self.socket.check_connected().map_err(not_yet)?;
         let Some(tls) = &mut self.tls else {
             return Ok(());
         };
@@ -112,7 +150,7 @@ impl Link {
     /// Says that nothing more will be sent: `close_notify` with TLS, FIN without.
     pub fn finish(&mut self) -> io::Result<()> {
         match &mut self.tls {
-            None => self.socket.shutdown(Shutdown::Write),
+            None => self.socket.finish(),
             Some(tls) => {
                 tls.send_close_notify();
                 unless_later(flush(tls, &mut self.socket))
@@ -122,7 +160,7 @@ impl Link {
 }
 
 /// Writes out what `tls` has encrypted.
-fn flush(tls: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<()> {
+fn flush(tls: &mut ClientConnection, socket: &mut Socket) -> io::Result<()> {
     while tls.wants_write() {
         tls.write_tls(socket).map_err(not_yet)?;
     }
@@ -130,7 +168,7 @@ fn flush(tls: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<()> {
 }
 
 /// Reads what the socket has into `tls`; 0 is the end, which `tls` then knows of.
-fn read_records(tls: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<usize> {
+fn read_records(tls: &mut ClientConnection, socket: &mut Socket) -> io::Result<usize> {
     let count = tls.read_tls(socket).map_err(not_yet)?;
     tls.process_new_packets().map_err(io::Error::other)?;
     Ok(count)

@@ -8,7 +8,8 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::connection::{Connection, Purpose};
 use crate::cpu::CpuClock;
-use crate::link::{Link, Target};
+use crate::link::{Link, Server, Target};
+use crate::memory::resident;
 use crate::message::Message;
 use crate::options::Options;
 use crate::report::{Errors, Fault, Report};
@@ -16,15 +17,25 @@ use crate::report::{Errors, Fault, Report};
 /// How long the last messages may still take after the measured time.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Connections that are opened together. Fewer than any server's backlog holds: a connection that
+/// finds it full is tried again only after a second.
+const BATCH: usize = 64;
+
+/// After how long a datagram counts as lost.
+const LOST_AFTER: Duration = Duration::from_millis(250);
+
 /// Room beyond a message in the receive buffer, so that bytes too many are seen, and a read that
 /// does not fill the buffer has emptied the socket.
 const ROOM: usize = 16 * 1024;
 
 /// Connects, loads, measures, and waits for the last messages to come back.
-pub fn run(options: &Options) -> io::Result<Report> {
+pub fn run(server: Server, options: &Options) -> io::Result<Report> {
     let cpu = options.pid.map(CpuClock::of).transpose()?;
     let read_cpu = || cpu.as_ref().map(CpuClock::read).transpose();
-    let mut load = Load::new(options)?;
+    let read_memory = || options.pid.map(resident).transpose();
+    let memory_before = read_memory()?;
+    let mut load = Load::new(server, options)?;
+    load.open(options)?;
 
     load.until(Instant::now() + options.warm_up)?;
     load.latencies.reset();
@@ -32,12 +43,16 @@ pub fn run(options: &Options) -> io::Result<Report> {
     load.until(began + options.seconds)?;
     let (window, cpu_ended) = (began.elapsed(), read_cpu()?);
     let latencies = load.latencies.clone();
+    load.drain()?;
 
     Ok(Report {
         window,
         latencies,
         cpu: cpu_ended.zip(cpu_began).map(|(ended, began)| ended - began),
-        errors: load.drain()?,
+        memory: memory_before.zip(read_memory()?),
+        connections: options.connections,
+        lost: load.lost,
+        errors: load.errors,
     })
 }
 
@@ -52,46 +67,73 @@ struct Load {
     /// Whether another message follows the one that came back.
     sending: bool,
     latencies: Histogram<u64>,
+    lost: u64,
+    next_search: Instant,
     errors: Errors,
     buffer: Vec<u8>,
 }
 
-/// Messages at fixed times: the connections take turns.
+/// Messages at fixed times: the active connections take turns.
 struct Pace {
     next: Instant,
     interval: Duration,
     turn: usize,
+    turns: usize,
 }
 
 impl Load {
-    fn new(options: &Options) -> io::Result<Self> {
+    fn new(server: Server, options: &Options) -> io::Result<Self> {
         let purpose = if options.reconnect { Purpose::Reconnect } else { Purpose::Echo };
-        let mut load = Self {
+        Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
-            target: Target::new(options.port, options.tls.as_deref())?,
+            target: Target::new(server, options.tls.as_deref(), options.reconnect)?,
             connections: Vec::with_capacity(options.connections),
             purpose,
-            pace: options.interval.map(|interval| Pace { next: Instant::now(), interval, turn: 0 }),
-            sending: true,
+            pace: None,
+            sending: false,
             latencies: Histogram::new(3).map_err(io::Error::other)?,
+            lost: 0,
+            next_search: Instant::now(),
             errors: Errors::default(),
             buffer: vec![0; options.size + ROOM],
-        };
-        for number in 0..options.connections {
-            let link = load.open_link(number)?;
-            let message = Message::new(number, options.size, options.line);
-            let mut connection = Connection::new(link, purpose, message);
-            if load.pace.is_none() {
-                connection.begin(Instant::now());
-            }
-            load.connections.push(Some(connection));
-        }
-        Ok(load)
+        })
     }
 
-    fn open_link(&self, number: usize) -> io::Result<Link> {
-        let mut link = Link::open(&self.target)?;
+    /// Opens the connections, a batch after the other. Each echoes one message, so that the server
+    /// has accepted a batch when the next is opened; then the active ones begin.
+    fn open(&mut self, options: &Options) -> io::Result<()> {
+        for number in 0..options.connections {
+            let link = self.open_link(number)?;
+            let message = Message::new(number, options.size, options.line);
+            let mut connection = Connection::new(link, self.purpose, message);
+            connection.begin(Instant::now());
+            self.connections.push(Some(connection));
+            if (number + 1) % BATCH == 0 || number + 1 == options.connections {
+                self.settle()?;
+            }
+        }
+        self.sending = true;
+        let next = Instant::now();
+        self.pace = options.interval.map(|interval| Pace {
+            next,
+            interval,
+            turn: 0,
+            turns: options.active,
+        });
+        for number in 0..options.active {
+            if self.pace.is_none()
+                && self.connections[number].as_ref().is_some_and(|c| !c.is_busy())
+            {
+                let outcome = self.begin_next(number, Instant::now());
+                self.give_up_on_fault(number, outcome);
+            }
+        }
+        Ok(())
+    }
+
+    fn open_link(&mut self, number: usize) -> io::Result<Link> {
+        let mut link = Link::open(&mut self.target)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut link.socket, Token(number), interest)?;
         Ok(link)
@@ -104,26 +146,61 @@ impl Load {
             if now >= end || self.connections.iter().all(Option::is_none) {
                 return Ok(());
             }
+            self.replace_what_was_lost(now)?;
             let due = self.send_what_is_due(now);
             self.turn(due.unwrap_or(end).min(end) - now)?;
         }
     }
 
     /// Waits for what is still on its way, and counts what doesn't come.
-    fn drain(mut self) -> io::Result<Errors> {
+    fn drain(&mut self) -> io::Result<()> {
         self.sending = false;
-        let end = Instant::now() + PATIENCE;
+        for _ in 0..self.settle()? {
+            if self.target.may_lose() {
+                self.lost += 1;
+            } else {
+                self.errors.count_unanswered();
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is on its way, but not for ever; returns how many connections still
+    /// have something on its way.
+    fn settle(&mut self) -> io::Result<usize> {
+        let patience = if self.target.may_lose() { LOST_AFTER } else { PATIENCE };
+        let end = Instant::now() + patience;
         loop {
             let busy = self.connections.iter().flatten().filter(|one| one.is_busy()).count();
             let left = end.saturating_duration_since(Instant::now());
             if busy == 0 || left.is_zero() {
-                for _ in 0..busy {
-                    self.errors.count_unanswered();
-                }
-                return Ok(self.errors);
+                return Ok(busy);
             }
             self.turn(left)?;
         }
+    }
+
+    /// Sends anew, from another port, where a datagram got lost.
+    fn replace_what_was_lost(&mut self, now: Instant) -> io::Result<()> {
+        if !self.target.may_lose() || now < self.next_search {
+            return Ok(());
+        }
+        self.next_search = now + LOST_AFTER / 5;
+        for number in 0..self.connections.len() {
+            let since = self.connections[number].as_ref().and_then(Connection::since);
+            if since.is_none_or(|since| now - since < LOST_AFTER) {
+                continue;
+            }
+            self.lost += 1;
+            let link = self.open_link(number)?;
+            if let Some(connection) = &mut self.connections[number] {
+                connection.reopen(link, now);
+                connection.begin(now);
+                let outcome = connection.send();
+                self.give_up_on_fault(number, outcome);
+            }
+        }
+        Ok(())
     }
 
     /// Begins the messages whose time has come; returns when the next is due, if there is a pace.
@@ -133,7 +210,7 @@ impl Load {
                 return Some(pace.next);
             }
             let (number, due) = (pace.turn, pace.next);
-            pace.turn = (pace.turn + 1) % self.connections.len();
+            pace.turn = (pace.turn + 1) % pace.turns;
             pace.next += pace.interval;
             if let Some(connection) = &mut self.connections[number] {
                 if connection.is_busy() {

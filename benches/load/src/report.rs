@@ -63,13 +63,20 @@ pub struct Report {
     pub latencies: Histogram<u64>,
     /// CPU time of the server in the window, if its process was named.
     pub cpu: Option<Duration>,
+    /// Memory of the server in bytes before the first connection was opened and before the first
+    /// was closed, if its process was named.
+    pub memory: Option<(u64, u64)>,
+    /// Connections that were open at a time.
+    pub connections: usize,
+    /// Datagrams that didn't come back, warm-up included.
+    pub lost: u64,
     /// What went wrong.
     pub errors: Errors,
 }
 
 impl Report {
     /// One line: counts, `per_second`, `latency_us`, `cpu_us` a message, `cpu_share` of one core,
-    /// and the errors. What could not be measured is null.
+    /// `memory_kib` a connection, and the errors. What could not be measured is null.
     pub fn to_json(&self) -> Value {
         let messages = self.latencies.len();
         let seconds = self.window.as_secs_f64();
@@ -89,6 +96,10 @@ impl Report {
             },
             "cpu_us": cpu.filter(|_| messages > 0).map(|cpu| cpu * 1e6 / messages as f64),
             "cpu_share": cpu.map(|cpu| cpu / seconds),
+            "memory_kib": self.memory.map(|(before, after)| {
+                (after as f64 - before as f64) / 1024.0 / self.connections as f64
+            }),
+            "lost": self.lost,
             "errors": {
                 "corrupted": self.errors.corrupted,
                 "closed": self.errors.closed,

@@ -37,6 +37,9 @@ pub struct Readiness {
     pub write_closed: bool,
     /// An error waits to be fetched (`SO_ERROR`, or the next read or write).
     pub error: bool,
+    /// Urgent data has come (`MSG_OOB`), and reads stop where it stands: one that left room in its
+    /// buffer has perhaps not drained the socket. Told under [`Trigger::Edge`], where the system can.
+    pub urgent: bool,
 }
 
 impl Readiness {
@@ -173,6 +176,7 @@ impl Poller {
             read_closed: event.is_read_closed(),
             write_closed: event.is_write_closed(),
             error: event.is_error(),
+            urgent: event.is_priority(),
         })
     }
 }

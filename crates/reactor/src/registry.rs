@@ -52,12 +52,18 @@ impl Interest {
 
     fn to_mio(self) -> mio::Interest {
         match (self.is_readable(), self.is_writable()) {
-            (true, true) => mio::Interest::READABLE | mio::Interest::WRITABLE,
+            (true, true) => READS | mio::Interest::WRITABLE,
             (false, _) => mio::Interest::WRITABLE,
-            (true, false) => mio::Interest::READABLE,
+            (true, false) => READS,
         }
     }
 }
+
+/// What concerns a reader, urgent data included where the system tells of it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const READS: mio::Interest = mio::Interest::READABLE.add(mio::Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const READS: mio::Interest = mio::Interest::READABLE;
 
 /// How often to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

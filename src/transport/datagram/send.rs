@@ -20,6 +20,7 @@ use super::{Connection, DatagramTransport, Way};
 use crate::event_loop::is_exit;
 use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
+use crate::ffi::error::both;
 use crate::ffi::{Args, Ref, Signature, Slot, Traversal, Visit, call};
 use crate::transport::stream::none;
 use crate::transport::write::warn_lost;
@@ -287,7 +288,7 @@ pub(super) fn send_waiting(this: Ref<'_, '_, DatagramTransport>) -> PyResult<()>
         return resumed;
     }
     let finished = this.finish();
-    resumed.and(finished)
+    both(this.py(), resumed, finished)
 }
 
 /// Tries again to send what the socket refused.
@@ -303,7 +304,7 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             DatagramTransport,
             c"sendto",
             sendto,
-            c"sendto(data, addr=None)\n\nSend a datagram, now or as soon as the socket takes it."
+            c"sendto($self, /, data, addr=None)\n--\n\nSend a datagram, now or as soon as the socket takes it."
         ),
         method0!(
             DatagramTransport,

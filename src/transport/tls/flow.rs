@@ -212,13 +212,13 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             TlsTransport,
             c"set_write_buffer_limits",
             set_write_buffer_limits,
-            c"set_write_buffer_limits(high=None, low=None)\n\nSet the marks at which the protocol pauses and resumes writing."
+            c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks at which the protocol pauses and resumes writing."
         ),
         method!(
             TlsTransport,
             c"set_read_buffer_limits",
             set_read_buffer_limits,
-            c"set_read_buffer_limits(high=None, low=None)\n\nSet the marks at which the transport below pauses and resumes reading."
+            c"set_read_buffer_limits($self, /, high=None, low=None)\n--\n\nSet the marks at which the transport below pauses and resumes reading."
         ),
         method0!(
             TlsTransport,

@@ -382,14 +382,14 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             TlsTransport,
             c"get_extra_info",
             get_extra_info,
-            c"get_extra_info(name, default=None)\n\nReturn 'ssl_object', 'sslcontext', 'peercert', 'cipher', 'compression', what the transport below tells, or the default."
+            c"get_extra_info($self, /, name, default=None)\n--\n\nReturn 'ssl_object', 'sslcontext', 'peercert', 'cipher', 'compression', what the transport below tells, or the default."
         ),
         method0!(TlsTransport, c"get_protocol", get_protocol, c"Return the current protocol."),
         method!(
             TlsTransport,
             c"set_protocol",
             set_protocol,
-            c"set_protocol(protocol)\n\nSet a new protocol."
+            c"set_protocol($self, /, protocol)\n--\n\nSet a new protocol."
         ),
         method0!(
             TlsTransport,

@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 use super::engine::Plain;
 use super::{State, TlsTransport};
 use crate::ffi::Ref;
-use crate::ffi::buffer::{BytesBuilder, ReadableBuffer, WritableBuffer};
+use crate::ffi::buffer::{BytesBuilder, ReadableBuffer, WritableBuffer, as_uninit};
+use crate::streams::{self, Landing, StreamReader};
 use crate::transport::stream::none;
 use crate::{method0, method1};
 
@@ -56,9 +57,39 @@ impl Ref<'_, '_, TlsTransport> {
         self.control_ssl_reading()
     }
 
+    /// Decrypts into the buffer of a stream's reader.
+    fn read_into_stream(self, reader: Ref<'_, '_, StreamReader>) -> PyResult<()> {
+        let py = self.py();
+        let engine = self.engine();
+        let mut landing = Landing::take();
+        let mut filled = 0;
+        let ended = loop {
+            match engine.read(py, as_uninit(&mut landing[filled..]))? {
+                Plain::Bytes(count) => filled += count,
+                Plain::Empty => break false,
+                Plain::End => break true,
+            }
+            if !engine.readable() {
+                break false;
+            }
+            if filled == landing.len() {
+                reader.receive(std::mem::replace(&mut landing, Landing::take()), filled)?;
+                filled = 0;
+            }
+        };
+        if filled > 0 {
+            reader.receive(landing, filled)?;
+        }
+        self.after_read(ended)
+    }
+
     /// Gives everything to `data_received` at once.
     fn read_bytes(self) -> PyResult<()> {
         let py = self.py();
+        let protocol = self.protocol.get_or_none(py);
+        if let Some(reader) = streams::direct_reader(&protocol) {
+            return self.read_into_stream(reader.get(py));
+        }
         let engine = self.engine();
         // Ciphertext is longer than what it says.
         let mut bytes = BytesBuilder::with_capacity(py, engine.incoming(py)?.max(256))?;

@@ -13,15 +13,13 @@ use super::read::FATAL;
 use super::{State, TlsTransport};
 use crate::ffi::Ref;
 use crate::ffi::buffer::ReadableBuffer;
-use crate::method1;
+use crate::transport::life::count_lost_write;
 use crate::transport::stream::none;
 use crate::transport::write::write_owned;
+use crate::{method_named1, method1};
 
 /// Gathered bytes are encrypted beyond this many: a record has no more.
 const GATHER_LIMIT: usize = 16 * 1024;
-
-/// After this many writes to a lost connection the log says so, as asyncio does.
-const LOST_WRITES_BEFORE_WARNING: u32 = 5;
 
 impl<'py> Ref<'_, 'py, TlsTransport> {
     /// Encrypts and sends what `write` has gathered, and what the handshake left. The connection below calls this when
@@ -128,10 +126,7 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
         if matches!(self.state.get(), State::DoHandshake | State::Wrapped) {
             return Ok(false);
         }
-        if self.lost.get() >= LOST_WRITES_BEFORE_WARNING {
-            self.logger()?.call_method1("warning", ("SSL connection is closed",))?;
-        }
-        self.lost.set(self.lost.get().saturating_add(1));
+        count_lost_write(self.py(), &self.lost, "SSL connection is closed")?;
         Ok(true)
     }
 }
@@ -193,13 +188,20 @@ fn append_write_backlog<'py>(
 
 pub(super) fn methods() -> Vec<capi::PyMethodDef> {
     vec![
-        method1!(
+        method_named1!(
             TlsTransport,
-            c"write",
+            "write",
+            "data",
             write,
-            c"Send bytes, now or as soon as the peer takes them."
+            c"write($self, /, data)\n--\n\nSend bytes, now or as soon as the peer takes them."
         ),
-        method1!(TlsTransport, c"writelines", writelines, c"Send an iterable of bytes."),
+        method_named1!(
+            TlsTransport,
+            "writelines",
+            "list_of_data",
+            writelines,
+            c"writelines($self, /, list_of_data)\n--\n\nSend an iterable of bytes."
+        ),
         method1!(
             TlsTransport,
             c"_test__append_write_backlog",

@@ -50,6 +50,7 @@ fn readable(token: usize) -> Readiness {
         read_closed: false,
         write_closed: false,
         error: false,
+        urgent: false,
     }
 }
 

@@ -1,0 +1,52 @@
+"""The page that leads to the results of each version of Python."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benches.loops import OURS
+from benches.tables import NONE, grid
+
+SHOWN = ("echo", "operations")
+"""Tables whose plots the page shows, of the newest version."""
+
+
+def write(directory: Path) -> None:
+    """Writes README.md into `directory`, from the results in its folders."""
+    found = sorted(directory.glob("*/results.json"), key=_version, reverse=True)
+    lines = [_line(file.parent.name, json.loads(file.read_text())) for file in found]
+    heads = ["CPython", "measured", "commit", *(f"{OURS}'s {what}" for what in ("rows", "targets"))]
+    plots = [
+        f"![{table}, on CPython {file.parent.name}]({file.parent.name}/{table}.svg)"
+        for file in found[:1]
+        for table in SHOWN
+        if (file.parent / f"{table}.svg").exists()
+    ]
+    parts = [
+        "# Benchmarks",
+        f"Written by `make bench`, which measures {OURS} beside its peers on the interpreter at "
+        f"hand. Rows are what was measured of {OURS}; a target says how many times as good as the "
+        "best peer a row is to be.",
+        grid(heads, lines),
+        *plots,
+    ]
+    (directory / "README.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _version(file: Path) -> list[int]:
+    return [int(part) for part in file.parent.name.split(".")]
+
+
+def _line(version: str, result: dict[str, Any]) -> list[str]:
+    rows = [row for table in result["tables"] for row in table["rows"]]
+    measured = sum("median" in row["cells"].get(OURS, {}) for row in rows)
+    aims = [row for row in rows if row["target"] is not None and row["ratio"] is not None]
+    reached = sum(row["ratio"] >= row["target"] for row in aims)
+    machine = result["run"]["machine"]
+    return [
+        f"[{version}]({version}/README.md)",
+        machine["date"][:10],
+        machine["commit"] or NONE,
+        str(measured),
+        f"{reached} of {len(aims)} reached",
+    ]
