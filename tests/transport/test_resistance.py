@@ -1,4 +1,4 @@
-"""Hostile circumstances: signals without end, peers that never read, peers that reset. The loop survives and goes on."""
+"""Hostile circumstances: signals without end, peers that never read or that reset. The loop survives and goes on."""
 
 from __future__ import annotations
 

@@ -141,9 +141,7 @@ async def sockets() -> None:
 async def datagrams() -> None:
     """A socket of UDP that answers."""
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(
-        DatagramEcho, local_addr=("127.0.0.1", 0)
-    )
+    transport, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=("127.0.0.1", 0))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.setblocking(False)
         peer.connect(transport.get_extra_info("sockname"))
