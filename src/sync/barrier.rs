@@ -10,7 +10,6 @@ use pyo3::prelude::*;
 
 use super::attributes::{self, bindable_attributes, get_loop_method};
 use super::condition::{Condition, await_lock};
-use super::context::EXIT_ARGUMENTS;
 use super::waiters::Bindable;
 use super::{after, boolean, kept, none};
 use crate::ffi::call::Sent;
@@ -386,8 +385,7 @@ fn aenter<'py>(this: Ref<'_, 'py, Barrier>) -> PyResult<Bound<'py, PyAny>> {
     Coroutine::<Enter>::create(this.py(), |body| body.barrier.set(this.to_any()))
 }
 
-fn aexit<'py>(this: Ref<'_, 'py, Barrier>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-    args.parse(&EXIT_ARGUMENTS)?;
+fn aexit<'py>(this: Ref<'_, 'py, Barrier>, _: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     Coroutine::<Exit>::create(this.py(), |_| ())
 }
 
@@ -453,7 +451,7 @@ pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {
             c"abort($self)\n--\n\nBreak the barrier; those who wait or come get a BrokenBarrierError."
         ),
         method0!(Barrier, c"__aenter__", aenter, c"__aenter__($self)\n--\n\nWait, as wait() does."),
-        method!(Barrier, c"__aexit__", aexit, c"__aexit__($self, exc_type, exc, tb)\n--\n\nDo nothing."),
+        method!(Barrier, c"__aexit__", aexit, c"__aexit__($self, *args)\n--\n\nDo nothing."),
         get_loop_method!(Barrier),
     ];
     let mut attributes = bindable_attributes!(Barrier);

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import socket
 import struct
+import tempfile
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -490,3 +492,55 @@ async def primitives(count: int) -> None:
         for task in batch:
             task.cancel()
         await asyncio.wait(batch)
+
+
+async def unix(count: int) -> None:
+    """Connections of a server on a Unix socket."""
+    loop = asyncio.get_running_loop()
+    accepted: list[Any] = []
+
+    def accept() -> Any:
+        accepted.append(_Peer())
+        return accepted[-1]
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/socket"
+        server = await loop.create_unix_server(accept, path)
+        for _ in range(count):
+            _, client = await loop.create_unix_connection(_Client, path)
+            await client.lost
+            await accepted.pop().lost
+        server.close()
+        await server.wait_closed()
+
+
+async def pipes(count: int) -> None:
+    """Both ends of pipes, closed in turn by the one and the other."""
+    loop = asyncio.get_running_loop()
+    for number in range(count):
+        reading, writing = os.pipe()
+        reader, writer = _Peer(), _Peer()
+        read_end, _ = await loop.connect_read_pipe(lambda it=reader: it, open(reading, "rb", 0))
+        write_end, _ = await loop.connect_write_pipe(lambda it=writer: it, open(writing, "wb", 0))
+        write_end.write(b"hello")
+        (write_end if number % 2 else read_end).close()
+        await reader.lost
+        await writer.lost
+
+
+async def sockets(count: int) -> None:
+    """The loop's socket methods, each pair of sockets new."""
+    loop = asyncio.get_running_loop()
+    for _ in range(count):
+        left, right = socket.socketpair()
+        with left, right:
+            left.setblocking(False)
+            right.setblocking(False)
+            receiving = loop.create_task(loop.sock_recv(left, 100))
+            await asyncio.sleep(0)
+            await loop.sock_sendall(right, b"hello")
+            await receiving
+            cancelled = loop.create_task(loop.sock_recv(left, 100))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
