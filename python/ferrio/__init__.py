@@ -70,13 +70,13 @@ from ._ferrio import (
     BoundedSemaphore as BoundedSemaphore,
     Condition as Condition,
     Event as Event,
+    Future as Future,
     LifoQueue as LifoQueue,
     Lock as Lock,
     PriorityQueue as PriorityQueue,
     Queue as Queue,
-    Semaphore as Semaphore,
     QueueShutDown as QueueShutDown,
-    Future as Future,
+    Semaphore as Semaphore,
     StreamReader as StreamReader,
     StreamReaderProtocol as StreamReaderProtocol,
     StreamWriter as StreamWriter,
@@ -184,7 +184,16 @@ if TYPE_CHECKING:
         unix_events as unix_events,
     )
 else:
-    _more = ["EventLoop", "Loop", "QueueShutDown", "TaskGroup", "__version__", "patch", "patched", "unpatch"]
+    _more = [
+        "EventLoop",
+        "Loop",
+        "QueueShutDown",
+        "TaskGroup",
+        "__version__",
+        "patch",
+        "patched",
+        "unpatch",
+    ]
     _more += [name for name in ("EventLoopPolicy", "install") if name in globals()]
     __all__ = sorted({*asyncio.__all__, *_more})
 

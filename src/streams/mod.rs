@@ -10,10 +10,12 @@
 //! Python sees three classes that derive from these natives and from those of asyncio, so that `isinstance` holds: see
 //! [`Face`]. What nobody calls often they have from asyncio's, which finds all its private attributes here.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::ffi::{Class, Owned, Ref};
+use crate::task::{self, schedule};
 
 mod buffer;
 mod drain;
@@ -103,6 +105,16 @@ pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add(StreamWriter::SHOWN, define_face::<StreamWriter>(&writer::define(py)?)?)?;
     let protocol = define_face::<StreamReaderProtocol>(&protocol::define(py)?)?;
     module.add(StreamReaderProtocol::SHOWN, protocol)
+}
+
+/// `event_loop.create_future()`. Raises what that raises.
+#[inline]
+fn create_future<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    match schedule::direct(event_loop)? {
+        Some(event_loop) => Ok(task::create_future(event_loop)?.into_any(py)),
+        None => event_loop.call_method0(intern!(py, "create_future")),
+    }
 }
 
 fn none(py: Python<'_>) -> Bound<'_, PyAny> {

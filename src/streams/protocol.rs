@@ -10,13 +10,14 @@ use pyo3::types::{PyBool, PyDict, PyList, PyType, PyWeakrefMethods, PyWeakrefRef
 
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
-use super::{Face, FaceCell, drain, exact, face, flag_attribute, none, slot_attribute};
+use super::{
+    Face, FaceCell, create_future, drain, exact, face, flag_attribute, none, slot_attribute,
+};
 use crate::ffi::function::mark_coroutine_methods;
 use crate::ffi::{
     Args, Class, ClassCell, Definition, Ref, Signature, Slot, Traversal, Visit, build, call, error,
 };
 use crate::stdlib::stdlib;
-use crate::task::schedule;
 use crate::{attribute, init_slot, method, method_named1, method0, method1};
 
 /// The fields of `ferrio.StreamReaderProtocol`.
@@ -171,7 +172,7 @@ impl<'py> Ref<'_, 'py, StreamReaderProtocol> {
     }
 
     fn create_future(self) -> PyResult<Bound<'py, PyAny>> {
-        schedule::create_future(&self.event_loop.get_or_none(self.py()))
+        create_future(&self.event_loop.get_or_none(self.py()))
     }
 
     /// Ends every waiter's wait, with an exception if there is one.

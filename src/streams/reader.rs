@@ -11,14 +11,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyString, PyType};
 
 use super::buffer::{Buffer, Landing};
-use super::{Face, FaceCell, flag_attribute, none, read, slot_attribute};
+use super::{Face, FaceCell, create_future, flag_attribute, none, read, slot_attribute};
 use crate::ffi::buffer::ReadableBuffer;
 use crate::ffi::function::mark_coroutine_methods;
 use crate::ffi::{
     Args, Class, ClassCell, Definition, Ref, Signature, Slot, Traversal, Visit, build, error,
 };
 use crate::stdlib::stdlib;
-use crate::task::{future, schedule};
+use crate::task::future;
 use crate::{attribute, init_slot, method, method_named1, method0, unary_slot};
 
 /// The limit, in bytes, of a reader that is given none: asyncio's own.
@@ -244,7 +244,7 @@ impl<'py> Ref<'_, 'py, StreamReader> {
         if self.paused.get() {
             self.resume()?;
         }
-        let waiter = schedule::create_future(&self.event_loop.get_or_none(py))?;
+        let waiter = create_future(&self.event_loop.get_or_none(py))?;
         self.waiter.set(waiter.clone());
         Ok(waiter)
     }

@@ -82,7 +82,8 @@ impl Callback {
 #[derive(Default)]
 pub struct Callbacks {
     first: Cell<Option<Callback>>,
-    rest: Cell<Vec<Callback>>,
+    /// Behind a box, for a future is smaller so, and hardly any has it.
+    rest: Cell<Option<Box<Vec<Callback>>>>,
 }
 
 impl Callbacks {
@@ -92,9 +93,9 @@ impl Callbacks {
         if self.first().is_none() && self.rest().is_empty() {
             self.first.set(Some(callback));
         } else {
-            let mut rest = self.rest.take();
+            let mut rest = self.rest.take().unwrap_or_default();
             rest.push(callback);
-            self.rest.set(rest);
+            self.rest.set(Some(rest));
         }
     }
 
@@ -107,7 +108,11 @@ impl Callbacks {
     /// Takes the rest.
     #[inline]
     pub fn take_rest(&self) -> Vec<Callback> {
-        self.rest.take()
+        self.rest.take().map_or_else(Vec::new, |rest| *rest)
+    }
+
+    fn set_rest(&self, rest: Vec<Callback>) {
+        drop(self.rest.replace((!rest.is_empty()).then(|| Box::new(rest))));
     }
 
     /// Drops all.
@@ -143,7 +148,7 @@ impl Callbacks {
         let after = self.rest().len();
         let left = kept.len();
         if left != after {
-            drop(self.rest.replace(kept));
+            self.set_rest(kept);
         }
         Ok(after.saturating_sub(left) + removed)
     }
@@ -155,8 +160,8 @@ impl Callbacks {
             Some(first) if is_it(first) => self.first.take(),
             _ => None,
         };
-        let (dropped, kept): (Vec<_>, Vec<_>) = self.rest.take().into_iter().partition(is_it);
-        self.rest.set(kept);
+        let (dropped, kept): (Vec<_>, Vec<_>) = self.take_rest().into_iter().partition(is_it);
+        self.set_rest(kept);
         drop((removed, dropped));
     }
 
@@ -191,9 +196,9 @@ impl Callbacks {
         unsafe { &*self.first.as_ptr() }
     }
 
-    fn rest(&self) -> &Vec<Callback> {
+    fn rest(&self) -> &[Callback] {
         // SAFETY: as above.
-        unsafe { &*self.rest.as_ptr() }
+        unsafe { &*self.rest.as_ptr() }.as_deref().map_or(&[], Vec::as_slice)
     }
 }
 

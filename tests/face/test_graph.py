@@ -3,14 +3,11 @@
 import asyncio
 import io
 import socket
-import subprocess
 import sys
 from typing import Any
 
 import ferrio
 import pytest
-
-from ..children import FERRIO, run
 
 if sys.version_info < (3, 14):
     pytest.skip("the call graph came with Python 3.14", allow_module_level=True)
