@@ -453,7 +453,7 @@ pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {
             c"abort($self)\n--\n\nBreak the barrier; those who wait or come get a BrokenBarrierError."
         ),
         method0!(Barrier, c"__aenter__", aenter, c"__aenter__($self)\n--\n\nWait, as wait() does."),
-        method!(Barrier, c"__aexit__", aexit, c"__aexit__($self, exc_type, exc, tb)\n--\n\nDo nothing."),
+        method!(Barrier, c"__aexit__", aexit, c"__aexit__($self, *args)\n--\n\nDo nothing."),
         get_loop_method!(Barrier),
     ];
     let mut attributes = bindable_attributes!(Barrier);
