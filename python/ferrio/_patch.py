@@ -17,9 +17,9 @@ else:
 # run any loop that a factory makes.
 _KEPT = asyncio.run, asyncio.Runner, asyncio.new_event_loop, _DefaultPolicy
 
-# In these places asyncio's own code asks whether something is an instance, also of what was made before, and ferrio's are
-# instances of asyncio's classes, but not the other way round.
-_ASKED = {(asyncio.streams, "StreamReader"), (asyncio.futures, "Future")}
+# asyncio's StreamWriter compares its reader with this, also one that was made before. ferrio's are instances of asyncio's
+# class, but not the other way round.
+_ASKED = asyncio.streams, "StreamReader"
 
 _replacements = Replacements()
 # What was there and what was put there, by the place: a module or the policy's class, and a name in it.
@@ -35,8 +35,7 @@ def prepare(replacements: Replacements) -> None:
 def patch() -> None:
     """Put ferrio's classes and functions into the asyncio package and its submodules, under every name there.
 
-    Two stay what they are, for asyncio's own code compares with them: `asyncio.futures.Future` and
-    `asyncio.streams.StreamReader`.
+    `asyncio.streams.StreamReader` alone stays what it is, for asyncio's own code compares with it.
 
     From then on `asyncio.run`, `asyncio.Runner` and `asyncio.new_event_loop` make loops of ferrio, unless the program
     sets a policy or gives a factory of its own. Code that has imported names before keeps asyncio's objects, and they
@@ -45,7 +44,7 @@ def patch() -> None:
     places: list[Any] = [asyncio, *(module for _, module in submodules()), _DefaultPolicy]
     for place in places:
         for name, original, ours in _replacements.within(vars(place)):
-            if (place, name) not in _ASKED:
+            if (place, name) != _ASKED:
                 _changes[place, name] = original, ours
                 setattr(place, name, ours)
 
