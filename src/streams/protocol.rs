@@ -364,7 +364,7 @@ pub(super) fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = build::<StreamReaderProtocol>(
         &py.get_type::<PyAny>(),
         Definition {
-            doc: Some(c"The native half of ferrio.StreamReaderProtocol."),
+            doc: Some(c"StreamReaderProtocol(stream_reader, client_connected_cb=None, loop=None)\n--\n\nThe native half of ferrio.StreamReaderProtocol."),
             methods: vec![
                 method_named1!(
                     StreamReaderProtocol,

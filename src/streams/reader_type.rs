@@ -156,7 +156,7 @@ pub(super) fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = build::<StreamReader>(
         &py.get_type::<PyAny>(),
         Definition {
-            doc: Some(c"The native half of ferrio.StreamReader."),
+            doc: Some(c"StreamReader(limit=65536, loop=None)\n--\n\nThe native half of ferrio.StreamReader."),
             methods: vec![
                 method0!(
                     StreamReader,
