@@ -17,6 +17,10 @@ else:
 # run any loop that a factory makes.
 _KEPT = asyncio.run, asyncio.Runner, asyncio.new_event_loop, _DefaultPolicy
 
+# asyncio's StreamWriter compares its reader with this, also one that was made before. ferrio's are instances of asyncio's
+# class, but not the other way round.
+_ASKED = asyncio.streams, "StreamReader"
+
 _replacements = Replacements()
 # What was there and what was put there, by the place: a module or the policy's class, and a name in it.
 _changes: dict[tuple[Any, str], tuple[object, object]] = {}
@@ -31,6 +35,8 @@ def prepare(replacements: Replacements) -> None:
 def patch() -> None:
     """Put ferrio's classes and functions into the asyncio package and its submodules, under every name there.
 
+    `asyncio.streams.StreamReader` alone stays what it is, for asyncio's own code compares with it.
+
     From then on `asyncio.run`, `asyncio.Runner` and `asyncio.new_event_loop` make loops of ferrio, unless the program
     sets a policy or gives a factory of its own. Code that has imported names before keeps asyncio's objects, and they
     work together with ferrio's. To patch twice is to patch once.
@@ -38,8 +44,9 @@ def patch() -> None:
     places: list[Any] = [asyncio, *(module for _, module in submodules()), _DefaultPolicy]
     for place in places:
         for name, original, ours in _replacements.within(vars(place)):
-            _changes[place, name] = original, ours
-            setattr(place, name, ours)
+            if (place, name) != _ASKED:
+                _changes[place, name] = original, ours
+                setattr(place, name, ours)
 
 
 def unpatch() -> None:

@@ -202,7 +202,7 @@ pub(super) fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = build::<StreamWriter>(
         &py.get_type::<PyAny>(),
         Definition {
-            doc: Some(c"The native half of ferrio.StreamWriter."),
+            doc: Some(c"StreamWriter(transport, protocol, reader, loop)\n--\n\nThe native half of ferrio.StreamWriter."),
             methods: vec![
                 method_named1!(
                     StreamWriter,
