@@ -88,6 +88,10 @@ pytest: $(VENV)/.ferrio-$(PROFILE) $(VENV)/.packages-test
 conformance: $(VENV)/.ferrio-$(PROFILE) $(VENV)/.packages-test
 	@$(BIN)/python -m tests.conformance
 
+.PHONY: valgrind
+valgrind: $(VENV)/.ferrio-$(PROFILE) $(VENV)/.packages-test ## run the hot paths under valgrind's memory checker
+	@$(BIN)/python -m tests.valgrind
+
 .PHONY: test-reactor
 test-reactor:
 	@echo "==> the reactor, with $$(rustc --version)"

@@ -1,6 +1,6 @@
 """Operations of tasks and of what combines them."""
 
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, sleep
 
 from benches.loops import Names
 from benches.operations import anoop, rounds_of
@@ -9,6 +9,12 @@ from benches.operations import anoop, rounds_of
 async def sleep_zero(_loop: AbstractEventLoop, names: Names, rounds: int) -> None:
     """One task awaits `sleep(0)`: one turn of the loop."""
     sleep = names.sleep
+    for _ in range(rounds):
+        await sleep(0)
+
+
+async def stdlib_sleep_zero(_loop: AbstractEventLoop, _names: Names, rounds: int) -> None:
+    """One task awaits `sleep(0)` of the stdlib, as code that says `asyncio.sleep` does on any loop."""
     for _ in range(rounds):
         await sleep(0)
 

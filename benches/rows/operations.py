@@ -36,8 +36,13 @@ OPERATIONS = Table(
     loops=WITHOUT_AIOFASTNET,
     rows=(
         operation("call-soon", "call_soon", "callbacks.call_soon", (749, 1_976, 5_001), 1.0),
+        operation("sleep-zero", "await sleep(0)", "tasks.sleep_zero", (599, 1_249, 2_243), 2.5),
         operation(
-            "sleep-zero", "await sleep(0)", "tasks.sleep_zero", (599, 1_249, 2_243), 2.5, 1.6
+            "stdlib-sleep-zero",
+            "await sleep(0), asyncio's own",
+            "tasks.stdlib_sleep_zero",
+            (599, 1_249, 2_243),
+            1.6,
         ),
         operation(
             "create-task",

@@ -1,7 +1,9 @@
-"""`as_completed` with both iterations, as asyncio has it from Python 3.13 on, for the versions before."""
+"""`as_completed` with both iterations, as asyncio has it from Python 3.13 on, for the versions before.
+
+As theirs, which is a generator, it looks at its arguments when it is first asked for something.
+"""
 
 import asyncio
-import inspect
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
@@ -10,22 +12,39 @@ from ._ferrio import ensure_future
 
 T = TypeVar("T")
 
+# In 3.11 asyncio's own functions ask this one, which warns when no loop runs.
+_event_loop = getattr(asyncio.events, "_get_event_loop", asyncio.get_event_loop)
+
 
 class _AsCompleted(Generic[T]):
     """What `as_completed` returns: iterates over coroutines, or asynchronously over futures."""
 
+    _loop: asyncio.AbstractEventLoop
+
     def __init__(self, awaitables: Iterable[Awaitable[T]], timeout: float | None) -> None:
-        self._loop = asyncio.get_event_loop()
+        self._awaitables: Iterable[Awaitable[T]] | None = awaitables
+        self._timeout = timeout
         # Those that have ended, and a None for each that had not when the time was up.
         self._done: deque[asyncio.Future[T] | None] = deque()
         self._getters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._todo: set[asyncio.Future[T]] = set()
+        self._left = 0
+
+    def _start(self) -> None:
+        awaitables, self._awaitables = self._awaitables, None
+        if awaitables is None:
+            return
+        if asyncio.isfuture(awaitables) or asyncio.iscoroutine(awaitables):
+            kind = type(awaitables).__name__
+            raise TypeError(f"expect an iterable of futures, not {kind}")
+        self._loop = _event_loop()
         # A set, so that one that is given twice counts once.
         self._todo = {ensure_future(item, loop=self._loop) for item in set(awaitables)}
         for future in self._todo:
             future.add_done_callback(self._on_completion)
-        if self._todo and timeout is not None:
-            self._timer = self._loop.call_later(timeout, self._on_timeout)
+        if self._todo and self._timeout is not None:
+            self._timer = self._loop.call_later(self._timeout, self._on_timeout)
         self._left = len(self._todo)
 
     def __aiter__(self) -> "_AsCompleted[T]":
@@ -35,12 +54,14 @@ class _AsCompleted(Generic[T]):
         return self
 
     async def __anext__(self) -> "asyncio.Future[T]":
+        self._start()
         if not self._left:
             raise StopAsyncIteration
         self._left -= 1
         return await self._next_done()
 
     def __next__(self) -> Coroutine[Any, Any, T]:
+        self._start()
         if not self._left:
             raise StopIteration
         self._left -= 1
@@ -64,7 +85,7 @@ class _AsCompleted(Generic[T]):
                 raise
         future = self._done.popleft()
         if future is None:
-            raise asyncio.TimeoutError
+            raise TimeoutError
         return future
 
     def _put(self, future: "asyncio.Future[T] | None") -> None:
@@ -99,6 +120,4 @@ def as_completed(fs: Iterable[Awaitable[T]], *, timeout: float | None = None) ->
     Plain iteration gives coroutines, each of which returns or raises what the next to complete did; asynchronous
     iteration gives the futures themselves. TimeoutError is raised for those that are not done after `timeout` seconds.
     """
-    if inspect.isawaitable(fs):
-        raise TypeError(f"expects an iterable of awaitables, not {type(fs).__name__}")
     return _AsCompleted(fs, timeout)

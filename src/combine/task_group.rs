@@ -316,9 +316,10 @@ fn is_base_error(exception: &Bound<'_, PyAny>) -> bool {
 /// `cancel()`, from 3.15 on: leaves the body and ends the tasks, without an exception.
 fn cancel<'py>(this: Ref<'_, 'py, TaskGroup>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
+    let is_over = this.exiting.get() && this.len(py) == 0;
     if !this.entered.get() {
         this.cancel_on_enter.set(true);
-    } else if !(this.exiting.get() && this.len(py) == 0) && !this.aborting.get() {
+    } else if !is_over && !this.aborting.get() {
         abort(this)?;
         if let Some(parent) = this.parent_task.get(py)
             && !this.parent_cancel_requested.replace(true)

@@ -3,24 +3,31 @@
 //! Between one of these and a transport of ferrio's a byte makes no detour through Python: the transport receives into a
 //! [`Landing`], which becomes or fills the reader's buffer, and the reader wakes the task that waits for it.
 //!
-//! - `reader.rs`: [`StreamReader`], with its `buffer.rs`; `read.rs` and `search.rs`: `read`, `readline` and their like;
+//! - `reader.rs`, `reader_type.rs`: [`StreamReader`], with its `buffer.rs`; `read.rs`, `search.rs` and `subclass.rs`: `read`,
+//!   `readline` and their like;
 //! - `writer.rs`: [`StreamWriter`]; `drain.rs`: what its coroutines wait for;
-//! - `protocol.rs`: [`StreamReaderProtocol`], between a transport and the two.
+//! - `protocol.rs`, `accept.rs`, `flow.rs`: [`StreamReaderProtocol`], between a transport and the two.
 //!
 //! Python sees three classes that derive from these natives and from those of asyncio, so that `isinstance` holds: see
 //! [`Face`]. What nobody calls often they have from asyncio's, which finds all its private attributes here.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::ffi::{Class, Owned, Ref};
+use crate::task::{self, schedule};
 
+mod accept;
 mod buffer;
 mod drain;
+mod flow;
 mod protocol;
 mod read;
 mod reader;
+mod reader_type;
 mod search;
+mod subclass;
 mod writer;
 
 pub use buffer::Landing;
@@ -99,10 +106,20 @@ pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     read::define(py)?;
     drain::define(py)?;
-    module.add(StreamReader::SHOWN, define_face::<StreamReader>(&reader::define(py)?)?)?;
+    module.add(StreamReader::SHOWN, define_face::<StreamReader>(&reader_type::define(py)?)?)?;
     module.add(StreamWriter::SHOWN, define_face::<StreamWriter>(&writer::define(py)?)?)?;
     let protocol = define_face::<StreamReaderProtocol>(&protocol::define(py)?)?;
     module.add(StreamReaderProtocol::SHOWN, protocol)
+}
+
+/// `event_loop.create_future()`. Raises what that raises.
+#[inline]
+fn create_future<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    match schedule::direct(event_loop)? {
+        Some(event_loop) => Ok(task::create_future(event_loop)?.into_any(py)),
+        None => event_loop.call_method0(intern!(py, "create_future")),
+    }
 }
 
 fn none(py: Python<'_>) -> Bound<'_, PyAny> {

@@ -3,44 +3,43 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyAssertionError, PyException};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyList, PyType, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyBool, PyType, PyWeakrefMethods, PyWeakrefReference};
 
+use super::accept::client_done;
+use super::flow::{get_drain_waiters, pause_writing, resume_writing};
 use super::reader::StreamReader;
-use super::writer::StreamWriter;
-use super::{Face, FaceCell, drain, exact, face, flag_attribute, none, slot_attribute};
+use super::{Face, FaceCell, create_future, drain, exact, flag_attribute, none, slot_attribute};
 use crate::ffi::function::mark_coroutine_methods;
 use crate::ffi::{
-    Args, Class, ClassCell, Definition, Ref, Signature, Slot, Traversal, Visit, build, call, error,
+    Args, Class, ClassCell, Definition, Ref, Signature, Slot, Traversal, Visit, build, error,
 };
 use crate::stdlib::stdlib;
-use crate::task::schedule;
 use crate::{attribute, init_slot, method, method_named1, method0, method1};
 
 /// The fields of `ferrio.StreamReaderProtocol`.
 #[derive(Default)]
 pub struct StreamReaderProtocol {
-    event_loop: Slot,
+    pub(super) event_loop: Slot,
     /// A weak reference to the reader, whose end is the transport's business no more.
     reader: Slot,
     /// The reader, until a server's connection is made.
     strong_reader: Slot,
     /// asyncio keeps a server's writer alive up to 3.12.
-    writer: Slot,
+    pub(super) writer: Slot,
     source_traceback: Slot,
     /// The task of `client_connected_cb`.
-    task: Slot,
+    pub(super) task: Slot,
     transport: Slot,
     client_connected: Slot,
     reject_connection: Cell<bool>,
     over_ssl: Cell<bool>,
 
     /// Whether the transport takes no more for a while.
-    paused: Cell<bool>,
+    pub(super) paused: Cell<bool>,
     /// A list of futures, once somebody waits for the end of a pause.
-    drain_waiters: Slot,
+    pub(super) drain_waiters: Slot,
     lost: Cell<bool>,
     /// What the connection ended with; nothing if it ended well.
     lost_by: Slot,
@@ -148,108 +147,8 @@ impl<'py> Ref<'_, 'py, StreamReaderProtocol> {
         }
     }
 
-    /// A future that ends with the pause.
-    pub(super) fn add_drain_waiter(self) -> PyResult<Bound<'py, PyAny>> {
-        let waiter = self.create_future()?;
-        self.drain_waiters().append(&waiter)?;
-        Ok(waiter)
-    }
-
-    /// Forgets a future of [`add_drain_waiter`](Self::add_drain_waiter).
-    pub(super) fn remove_drain_waiter(self, waiter: &Bound<'py, PyAny>) -> PyResult<()> {
-        self.drain_waiters().call_method1(intern!(self.py(), "remove"), (waiter,)).map(drop)
-    }
-
-    fn drain_waiters(self) -> Bound<'py, PyList> {
-        let py = self.py();
-        let known = self.drain_waiters.get(py).and_then(|list| list.cast_into().ok());
-        known.unwrap_or_else(|| {
-            let list = PyList::empty(py);
-            self.drain_waiters.set(list.clone().into_any());
-            list
-        })
-    }
-
-    fn create_future(self) -> PyResult<Bound<'py, PyAny>> {
-        schedule::create_future(&self.event_loop.get_or_none(self.py()))
-    }
-
-    /// Ends every waiter's wait, with an exception if there is one.
-    fn wake_drain_waiters(self, exception: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
-        if self.drain_waiters.is_empty() {
-            return Ok(());
-        }
-        let waiters: Vec<_> = self.drain_waiters().iter().collect();
-        waiters.iter().try_for_each(|waiter| settle(waiter, exception))
-    }
-
-    /// In debug mode, logs the protocol and then `event`.
-    fn log(self, event: &str) -> PyResult<()> {
-        let py = self.py();
-        let event_loop = self.event_loop.get_or_none(py);
-        if event_loop.call_method0(intern!(py, "get_debug"))?.is_truthy()? {
-            let logger = py.import("asyncio.log")?.getattr("logger")?;
-            logger.call_method1("debug", (format!("%r {event}"), self.as_any()))?;
-        }
-        Ok(())
-    }
-
-    fn report(self, message: &str, details: &[(&str, Bound<'py, PyAny>)]) -> PyResult<()> {
-        let py = self.py();
-        let context = PyDict::new(py);
-        context.set_item("message", message)?;
-        for (name, value) in details {
-            context.set_item(name, value)?;
-        }
-        let event_loop = self.event_loop.get_or_none(py);
-        event_loop.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
-    }
-
-    /// Calls `client_connected_cb` with a reader and a writer; a coroutine that it returns becomes a task.
-    fn accept(
-        self,
-        transport: &Bound<'py, PyAny>,
-        reader: Option<Bound<'py, PyAny>>,
-        client_connected: &Bound<'py, PyAny>,
-    ) -> PyResult<()> {
-        let py = self.py();
-        let event_loop = self.event_loop.get_or_none(py);
-        let reader = reader.unwrap_or_else(|| none(py));
-        let arguments = (transport, self.as_any(), &reader, &event_loop);
-        let writer = face::<StreamWriter>(py).call1(arguments)?;
-        if cfg!(not(Py_3_13)) {
-            self.writer.set(writer.clone());
-        }
-        let result = match call::call2(client_connected, &reader, &writer) {
-            // Before, it is an error of the callback `connection_made`.
-            Err(error) if cfg!(Py_3_14) && error.is_instance_of::<PyException>(py) => {
-                let exception = error::into_exception(error, py);
-                self.report_client(transport, exception)?;
-                return Ok(());
-            }
-            outcome => outcome?,
-        };
-        if call::call1(stdlib(py).iscoroutine.bind(py), &result)?.is_truthy()? {
-            let task = event_loop.call_method1(intern!(py, "create_task"), (result,))?;
-            self.task.set(task.clone());
-            let done = self.as_any().getattr(intern!(py, "_client_done"))?;
-            let done = py.import("functools")?.getattr("partial")?.call1((done, transport))?;
-            task.call_method1(intern!(py, "add_done_callback"), (done,))?;
-        }
-        Ok(())
-    }
-
-    /// Tells of an exception of `client_connected_cb`, and closes the connection.
-    fn report_client(
-        self,
-        transport: &Bound<'py, PyAny>,
-        exception: Bound<'py, PyAny>,
-    ) -> PyResult<()> {
-        self.report(
-            "Unhandled exception in client_connected_cb",
-            &[("exception", exception), ("transport", transport.clone())],
-        )?;
-        transport.call_method0(intern!(self.py(), "close")).map(drop)
+    pub(super) fn create_future(self) -> PyResult<Bound<'py, PyAny>> {
+        create_future(&self.event_loop.get_or_none(self.py()))
     }
 
     /// Notes whether `transport` encrypts.
@@ -275,7 +174,10 @@ impl<'py> Ref<'_, 'py, StreamReaderProtocol> {
 }
 
 /// Ends a future that is not done.
-fn settle<'py>(future: &Bound<'py, PyAny>, exception: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
+pub(super) fn settle<'py>(
+    future: &Bound<'py, PyAny>,
+    exception: Option<&Bound<'py, PyAny>>,
+) -> PyResult<()> {
     let py = future.py();
     if future.call_method0(intern!(py, "done"))?.is_truthy()? {
         return Ok(());
@@ -357,24 +259,6 @@ fn connection_made<'py>(
     Ok(none(py))
 }
 
-/// The task of `client_connected_cb` is done.
-fn client_done<'py>(
-    this: Ref<'_, 'py, StreamReaderProtocol>,
-    args: &Args<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = this.py();
-    let (Some(transport), Some(task)) = (args.get(0), args.get(1)) else { return Ok(none(py)) };
-    if task.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
-        transport.call_method0(intern!(py, "close"))?;
-        return Ok(none(py));
-    }
-    let exception = task.call_method0(intern!(py, "exception"))?;
-    if !exception.is_none() {
-        this.report_client(&transport, exception)?;
-    }
-    Ok(none(py))
-}
-
 fn connection_lost<'py>(
     this: Ref<'_, 'py, StreamReaderProtocol>,
     exception: &Bound<'py, PyAny>,
@@ -433,23 +317,6 @@ fn eof_received<'py>(this: Ref<'_, 'py, StreamReaderProtocol>) -> PyResult<Bound
     Ok(PyBool::new(py, !this.over_ssl.get()).to_owned().into_any())
 }
 
-fn pause_writing<'py>(this: Ref<'_, 'py, StreamReaderProtocol>) -> PyResult<Bound<'py, PyAny>> {
-    if this.paused.replace(true) {
-        return Err(PyAssertionError::new_err(()));
-    }
-    this.log("pauses writing")?;
-    Ok(none(this.py()))
-}
-
-fn resume_writing<'py>(this: Ref<'_, 'py, StreamReaderProtocol>) -> PyResult<Bound<'py, PyAny>> {
-    if !this.paused.replace(false) {
-        return Err(PyAssertionError::new_err(()));
-    }
-    this.log("resumes writing")?;
-    this.wake_drain_waiters(None)?;
-    Ok(none(this.py()))
-}
-
 fn get_closed<'py>(this: Ref<'_, 'py, StreamReaderProtocol>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     if let Some(closed) = this.closed.get(py) {
@@ -490,10 +357,6 @@ fn replace_writer<'py>(
 
 fn get_reader<'py>(this: Ref<'_, 'py, StreamReaderProtocol>) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.reader().unwrap_or_else(|| none(this.py())))
-}
-
-fn get_drain_waiters<'py>(this: Ref<'_, 'py, StreamReaderProtocol>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(this.drain_waiters().into_any())
 }
 
 /// Builds the native half. Raises what `PyType_FromSpecWithBases` raises.

@@ -8,20 +8,21 @@ use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyList};
 
 use super::reader::StreamReader;
 use super::search::{Match, Separators};
-use super::{cast, exact, none};
+use super::subclass::{delegate, delegated, overridden};
+use super::{cast, none};
 use crate::define_coroutine;
 use crate::ffi::call::Sent;
 use crate::ffi::frame::Place;
-use crate::ffi::{Args, Class, Ref, Signature, Slot, Traversal, Visit, error};
+use crate::ffi::{Args, Ref, Signature, Slot, Traversal, Visit, error};
 use crate::task::coroutine::{Body, Coroutine, Identity, Resume};
 
 /// What is read.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// What there is.
     #[default]
     Some,
@@ -38,7 +39,7 @@ enum Kind {
 #[derive(Default)]
 pub struct Read {
     reader: Slot,
-    kind: Cell<Kind>,
+    pub(super) kind: Cell<Kind>,
     /// The argument as it was given, or a list of separators; nothing for what `count` tells, and for the end of a line.
     argument: Slot,
     count: Cell<usize>,
@@ -47,11 +48,11 @@ pub struct Read {
     /// How much of the buffer holds no separator.
     searched: Cell<usize>,
     /// What was read so far of everything.
-    blocks: Cell<Vec<u8>>,
+    pub(super) blocks: Cell<Vec<u8>>,
     /// What ends when something comes.
     waiter: Slot,
     /// Whether it waits for a method of a subclass instead.
-    delegated: Cell<bool>,
+    pub(super) delegated: Cell<bool>,
 }
 
 static READ: Identity = Identity::new("StreamReader.read", file!(), line!());
@@ -61,8 +62,8 @@ static UNTIL: Place = Place::new("StreamReader.readuntil", file!(), line!());
 static LINE: Place = Place::new("StreamReader.readline", file!(), line!());
 static NEXT: Place = Place::new("StreamReader.__anext__", file!(), line!());
 
-type Reading<'a, 'py> = Ref<'a, 'py, Coroutine<Read>>;
-type Reader<'a, 'py> = Ref<'a, 'py, StreamReader>;
+pub(super) type Reading<'a, 'py> = Ref<'a, 'py, Coroutine<Read>>;
+pub(super) type Reader<'a, 'py> = Ref<'a, 'py, StreamReader>;
 
 impl Body for Read {
     fn identity() -> &'static Identity {
@@ -248,7 +249,7 @@ fn incomplete<'py>(reader: Reader<'_, 'py>, expected: Option<Bound<'py, PyAny>>)
     outcome.map_or_else(|error| error, |exception| error::raise(&exception))
 }
 
-fn exception_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn exception_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let import = || py.import("asyncio.exceptions").map(Bound::unbind);
     MODULE.get_or_try_init(py, import)?.bind(py).getattr(name)
@@ -257,7 +258,10 @@ fn exception_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAn
 // --- read(): everything -------------------------------------------------------------------------
 
 /// Reads blocks until the end.
-fn read_all<'py>(this: Reading<'_, 'py>, reader: Reader<'_, 'py>) -> PyResult<Sent<'py>> {
+pub(super) fn read_all<'py>(
+    this: Reading<'_, 'py>,
+    reader: Reader<'_, 'py>,
+) -> PyResult<Sent<'py>> {
     let py = this.py();
     if overridden(reader, intern!(py, "read"))? {
         let limit = reader.as_any().getattr(intern!(py, "_limit"))?;
@@ -277,7 +281,7 @@ fn read_all<'py>(this: Reading<'_, 'py>, reader: Reader<'_, 'py>) -> PyResult<Se
 }
 
 /// What `read()` returns at the end.
-fn everything<'py>(this: Reading<'_, 'py>) -> Bound<'py, PyAny> {
+pub(super) fn everything<'py>(this: Reading<'_, 'py>) -> Bound<'py, PyAny> {
     PyBytes::new(this.py(), &this.body.blocks.take()).into_any()
 }
 
@@ -377,83 +381,11 @@ fn search(this: Reading<'_, '_>, reader: Reader<'_, '_>) -> PyResult<Found> {
 }
 
 /// Drops a line that is too long, or as much as there is of it.
-fn skip_line(reader: Reader<'_, '_>, consumed: usize) -> PyResult<()> {
+pub(super) fn skip_line(reader: Reader<'_, '_>, consumed: usize) -> PyResult<()> {
     let py = reader.py();
     let complete = reader.buffer.with(py, |bytes| bytes.get(consumed) == Some(&b'\n'));
     reader.buffer.discard(py, if complete { consumed + 1 } else { usize::MAX })?;
     reader.resume_if_drained()
-}
-
-// --- subclasses ---------------------------------------------------------------------------------
-
-/// Whether a subclass has its own method of that name, which asyncio's would call.
-#[inline]
-fn overridden(reader: Reader<'_, '_>, name: &Bound<'_, PyString>) -> PyResult<bool> {
-    if exact::<StreamReader>(reader.as_any()).is_some() {
-        return Ok(false);
-    }
-    let ours = StreamReader::class().get(reader.py()).getattr(name)?;
-    Ok(!reader.as_any().get_type().getattr(name)?.is(&ours))
-}
-
-/// Waits for a method of the subclass.
-fn delegate<'py>(
-    this: Reading<'_, 'py>,
-    reader: Reader<'_, 'py>,
-    name: &str,
-    argument: Option<impl IntoPyObject<'py>>,
-) -> PyResult<Sent<'py>> {
-    let awaitable = match argument {
-        Some(argument) => reader.as_any().call_method1(name, (argument,))?,
-        None => reader.as_any().call_method0(name)?,
-    };
-    this.body.delegated.set(true);
-    let outcome = this.begin(&awaitable);
-    delegated(this, reader, outcome)
-}
-
-/// Makes of the method's result what asyncio's would make of it.
-fn delegated<'py>(
-    this: Reading<'_, 'py>,
-    reader: Reader<'_, 'py>,
-    outcome: PyResult<Sent<'py>>,
-) -> PyResult<Sent<'py>> {
-    let py = this.py();
-    match (this.body.kind.get(), outcome) {
-        (_, Ok(Sent::Yielded(value))) => Ok(Sent::Yielded(value)),
-        (Kind::Next, Ok(Sent::Returned(line))) if line.eq(PyBytes::new(py, b""))? => {
-            Err(PyStopAsyncIteration::new_err(()))
-        }
-        (Kind::All, Ok(Sent::Returned(block))) => {
-            if !block.is_truthy()? {
-                return Ok(Sent::Returned(everything(this)));
-            }
-            let mut blocks = this.body.blocks.take();
-            blocks.extend_from_slice(block.cast::<PyBytes>()?.as_bytes());
-            this.body.blocks.set(blocks);
-            read_all(this, reader)
-        }
-        (Kind::Line, Err(error)) => line_of_delegate(reader, error),
-        (_, outcome) => outcome,
-    }
-}
-
-/// What `readline()` makes of an error of `readuntil()`.
-fn line_of_delegate<'py>(reader: Reader<'_, 'py>, error: PyErr) -> PyResult<Sent<'py>> {
-    let py = reader.py();
-    if error.matches(py, exception_class(py, "IncompleteReadError")?)? {
-        let exception = error::into_exception(error, py);
-        return exception.getattr(intern!(py, "partial")).map(Sent::Returned);
-    }
-    if !error.matches(py, exception_class(py, "LimitOverrunError")?)? {
-        return Err(error);
-    }
-    let exception = error::into_exception(error, py);
-    skip_line(reader, exception.getattr(intern!(py, "consumed"))?.extract()?)?;
-    let message = exception.getattr(intern!(py, "args"))?.get_item(0)?;
-    let error = PyValueError::new_err(message.unbind());
-    error.value(py).setattr(intern!(py, "__context__"), exception)?;
-    Err(error)
 }
 
 // --- the methods --------------------------------------------------------------------------------

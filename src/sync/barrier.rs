@@ -10,7 +10,6 @@ use pyo3::prelude::*;
 
 use super::attributes::{self, bindable_attributes, get_loop_method};
 use super::condition::{Condition, await_lock};
-use super::context::EXIT_ARGUMENTS;
 use super::waiters::Bindable;
 use super::{after, boolean, kept, none};
 use crate::ffi::call::Sent;
@@ -386,8 +385,7 @@ fn aenter<'py>(this: Ref<'_, 'py, Barrier>) -> PyResult<Bound<'py, PyAny>> {
     Coroutine::<Enter>::create(this.py(), |body| body.barrier.set(this.to_any()))
 }
 
-fn aexit<'py>(this: Ref<'_, 'py, Barrier>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-    args.parse(&EXIT_ARGUMENTS)?;
+fn aexit<'py>(this: Ref<'_, 'py, Barrier>, _: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     Coroutine::<Exit>::create(this.py(), |_| ())
 }
 

@@ -121,17 +121,15 @@ pub fn exit<'py, T: Class>(
     this: Ref<'_, 'py, T>,
     args: &Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    args.parse(&EXIT_ARGUMENTS)?;
+    const EXIT: Signature<3> = Signature {
+        name: "__aexit__",
+        parameters: ["exc_type", "exc", "tb"],
+        positional: 3,
+        required: 3,
+    };
+    args.parse(&EXIT)?;
     Coroutine::<Exit>::create(this.py(), |body| body.manager.set(manager(this)))
 }
-
-/// What `__aexit__` takes.
-pub const EXIT_ARGUMENTS: Signature<3> = Signature {
-    name: "__aexit__",
-    parameters: ["exc_type", "exc", "tb"],
-    positional: 3,
-    required: 3,
-};
 
 /// The methods of an asynchronous context manager: a list of definitions.
 macro_rules! context_methods {

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def nothing_unraisable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def nothing_unraisable() -> Iterator[None]:
     """Fail on what a finalizer could not raise."""
     unraisable: list[object] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_value))
-    yield
-    gc.collect()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_value))
+        yield
+        gc.collect()
     assert unraisable == []

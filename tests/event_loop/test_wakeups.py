@@ -27,7 +27,7 @@ def wakeup_descriptor() -> int:
 
 
 async def interrupted(number: signal.Signals) -> None:
-    """Wait for ever. Another thread gets a signal when this one sleeps, or is about to: no system call here ends by it."""
+    """Wait for ever. Another thread gets a signal when this one sleeps or is about to, so no call here ends by it."""
     ready = threading.Event()
 
     def interrupt() -> None:

@@ -15,11 +15,15 @@ WORKLOADS = {
     "connections": 100_000,
     "servers": 2_000,
     "streams": 5_000,
+    "unix": 10_000,
+    "pipes": 10_000,
+    "sockets": 10_000,
     "failures": 500,
     "loops": 500,
     "handles": 1_000_000,
     "timers": 100_000,
     "tasks": 1_000_000,
+    "combinators": 2_000,
     "primitives": 5_000,
 }
 

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import socket
 import struct
+import tempfile
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -396,8 +398,68 @@ async def tasks(count: int) -> None:
         await asyncio.gather(*batch, return_exceptions=True)
 
 
+async def combinators(count: int) -> None:
+    """Each combinator, with what it waits for returning, raising, cancelled and late."""
+
+    async def nothing() -> None:
+        await ferrio.sleep(0)
+
+    async def fail() -> None:
+        _raise()
+
+    async def group(*awaitables: Any) -> None:
+        async with ferrio.TaskGroup() as group:
+            for awaitable in awaitables:
+                group.create_task(awaitable)
+
+    async def within(delay: float, awaitable: Any) -> None:
+        async with ferrio.timeout(delay):
+            await awaitable
+
+    async def each() -> None:
+        loop = asyncio.get_running_loop()
+        forever = loop.create_future()
+        ended = [
+            ferrio.gather(nothing(), nothing(), fail()),
+            ferrio.gather(nothing(), fail(), return_exceptions=True),
+            group(nothing(), nothing()),
+            group(nothing(), fail(), ferrio.sleep(1000)),
+            ferrio.wait_for(nothing(), 1000),
+            ferrio.wait_for(ferrio.sleep(1000), 0.0001),
+            within(1000, fail()),
+            within(0, ferrio.sleep(1000)),
+            within(0.0001, ferrio.sleep(1000)),
+            ferrio.shield(nothing()),
+            ferrio.shield(fail()),
+            ferrio.wait([ferrio.create_task(nothing()), forever], timeout=0.0001),
+            ferrio.wait([ferrio.create_task(nothing()), forever], return_when="FIRST_COMPLETED"),
+        ]
+        await asyncio.gather(*ended, return_exceptions=True)
+        cancelled = [
+            ferrio.ensure_future(awaitable)
+            for awaitable in (
+                ferrio.sleep(1000),
+                ferrio.gather(ferrio.sleep(1000), nothing()),
+                group(ferrio.sleep(1000), nothing()),
+                ferrio.wait_for(forever, 1000),
+                ferrio.wait([loop.create_future()], timeout=1000),
+                ferrio.shield(nothing()),
+                within(1000, ferrio.sleep(1000)),
+            )
+        ]
+        await ferrio.sleep(0)
+        for future in cancelled:
+            future.cancel("message")
+        await asyncio.gather(*cancelled, return_exceptions=True)
+
+    with _quiet():
+        for _ in range(count):
+            await each()
+
+
 async def primitives(count: int) -> None:
     """Every primitive: waited at, woken, cancelled, shut down, with tasks that wait for it still."""
+
     async def change(condition: ferrio.Condition) -> None:
         async with condition:
             condition.notify()
@@ -430,3 +492,111 @@ async def primitives(count: int) -> None:
         for task in batch:
             task.cancel()
         await asyncio.wait(batch)
+
+
+async def unix(count: int) -> None:
+    """Connections of a server on a Unix socket."""
+    loop = asyncio.get_running_loop()
+    accepted: list[Any] = []
+
+    def accept() -> Any:
+        accepted.append(_Peer())
+        return accepted[-1]
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/socket"
+        server = await loop.create_unix_server(accept, path)
+        for _ in range(count):
+            _, client = await loop.create_unix_connection(_Client, path)
+            await client.lost
+            await accepted.pop().lost
+        server.close()
+        await server.wait_closed()
+
+
+async def pipes(count: int) -> None:
+    """Both ends of pipes, closed in turn by the one and the other."""
+    loop = asyncio.get_running_loop()
+    for number in range(count):
+        reading, writing = os.pipe()
+        reader, writer = _Peer(), _Peer()
+        read_end, _ = await loop.connect_read_pipe(lambda it=reader: it, open(reading, "rb", 0))
+        write_end, _ = await loop.connect_write_pipe(lambda it=writer: it, open(writing, "wb", 0))
+        write_end.write(b"hello")
+        (write_end if number % 2 else read_end).close()
+        await reader.lost
+        await writer.lost
+
+
+async def sockets(count: int) -> None:
+    """The loop's socket methods, each pair of sockets new."""
+    loop = asyncio.get_running_loop()
+    for _ in range(count):
+        left, right = socket.socketpair()
+        with left, right:
+            left.setblocking(False)
+            right.setblocking(False)
+            receiving = loop.create_task(loop.sock_recv(left, 100))
+            await asyncio.sleep(0)
+            await loop.sock_sendall(right, b"hello")
+            await receiving
+            cancelled = loop.create_task(loop.sock_recv(left, 100))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+
+
+async def unix(count: int) -> None:
+    """Connections of a server on a Unix socket."""
+    loop = asyncio.get_running_loop()
+    accepted: list[Any] = []
+
+    def accept() -> Any:
+        accepted.append(_Peer())
+        return accepted[-1]
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/socket"
+        server = await loop.create_unix_server(accept, path)
+        for _ in range(count):
+            _, client = await loop.create_unix_connection(_Client, path)
+            await client.lost
+            await accepted.pop().lost
+        server.close()
+        await server.wait_closed()
+
+
+async def pipes(count: int) -> None:
+    """Both ends of pipes, closed in turn by the one and the other."""
+    loop = asyncio.get_running_loop()
+    for number in range(count):
+        reading, writing = os.pipe()
+        reader, writer = _Peer(), _Peer()
+        read_end, _ = await loop.connect_read_pipe(
+            lambda it=reader: it, os.fdopen(reading, "rb", 0)
+        )
+        write_end, _ = await loop.connect_write_pipe(
+            lambda it=writer: it, os.fdopen(writing, "wb", 0)
+        )
+        write_end.write(b"hello")
+        (write_end if number % 2 else read_end).close()
+        await reader.lost
+        await writer.lost
+
+
+async def sockets(count: int) -> None:
+    """The loop's socket methods, each pair of sockets new."""
+    loop = asyncio.get_running_loop()
+    for _ in range(count):
+        left, right = socket.socketpair()
+        with left, right:
+            left.setblocking(False)
+            right.setblocking(False)
+            receiving = loop.create_task(loop.sock_recv(left, 100))
+            await asyncio.sleep(0)
+            await loop.sock_sendall(right, b"hello")
+            await receiving
+            cancelled = loop.create_task(loop.sock_recv(left, 100))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.wait([cancelled])

@@ -316,7 +316,7 @@ def test_drain_waits_while_the_transport_is_full(run: Run) -> None:
         assert not writer._protocol._drain_waiters  # type: ignore[attr-defined]
         writer.close()
         await writer.wait_closed()
-        with pytest.raises(ConnectionResetError, match="^Connection lost$"):
+        with pytest.raises(ConnectionResetError, match=r"^Connection lost$"):
             await writer.drain()
         server.close()
         await server.wait_closed()

@@ -26,7 +26,7 @@ def _compare(kind: type[World], seeds: list[int], ours) -> None:
             some = seeds[start : start + 100]
             found = ours.run_until_complete(_live_all(kind, ferrio, some))
             expected = theirs.run_until_complete(_live_all(kind, asyncio, some))
-            for seed, left, right in zip(some, found, expected):
+            for seed, left, right in zip(some, found, expected, strict=True):
                 if left != right:
                     pytest.fail(_explain(kind, seed, left, right), pytrace=False)
     finally:

@@ -64,7 +64,9 @@ def test_methods_that_call_those_of_the_base(loop):
     assert calls == expected
 
 
-@pytest.mark.parametrize("method", ["qsize", "empty", "full", "put_nowait", "get_nowait", "_format"])
+@pytest.mark.parametrize(
+    "method", ["qsize", "empty", "full", "put_nowait", "get_nowait", "_format"]
+)
 def test_the_queue_calls_what_a_subclass_overrides(method, loop):
     called = []
 
@@ -127,7 +129,9 @@ def test_what_is_looked_into_is_the_container_itself(cls, container):
     assert queue.qsize() == 2
     queue.put_nowait(4)
     assert queue.full()
-    assert [queue.get_nowait() for _ in range(3)] == ([4, 3, 2] if cls is ferrio.LifoQueue else [2, 3, 4])
+    assert [queue.get_nowait() for _ in range(3)] == (
+        [4, 3, 2] if cls is ferrio.LifoQueue else [2, 3, 4]
+    )
     assert queue.empty()
 
 

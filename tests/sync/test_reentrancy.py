@@ -5,7 +5,6 @@ import asyncio
 import ferrio
 import pytest
 
-
 RUN = {ferrio: ferrio.run, asyncio: asyncio.run}
 
 

@@ -128,7 +128,7 @@ def test_initial_values():
     with pytest.raises(TypeError):
         ferrio.Queue("1")
     for parties in (0, -1):
-        with pytest.raises(ValueError) as theirs:
+        with pytest.raises(ValueError, match="parties must be") as theirs:
             asyncio.Barrier(parties)
         with pytest.raises(ValueError, match=str(theirs.value)):
             ferrio.Barrier(parties)

@@ -1,9 +1,9 @@
 """Random programs of each primitive, to run on two implementations and compare what happened.
 
-A world is one primitive with the tasks that wait at it. A step does one thing to it: starts a task that waits, does what
-needs no waiting, cancels a task, or lets the loop take a turn. Everything that comes of it is written down in order. What
-step comes next depends on the seed and on what was written down alone, so that two implementations which agree are asked
-the same.
+A world is one primitive with the tasks that wait at it. A step does one thing to it: starts a task that waits, does
+what needs no waiting, cancels a task, or lets the loop take a turn. Everything that comes of it is written down in
+order. What step comes next depends on the seed and on what was written down alone, so that two implementations which
+agree are asked the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 import re
 from collections.abc import Awaitable, Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 STEPS_IN_A_WORLD = 250
 
@@ -26,7 +26,7 @@ class World:
     """One primitive of `module`, and what happened to it."""
 
     # How often each method is chosen beside the others.
-    weights: dict[str, int] = {"cancel": 2, "turn": 6, "show": 1}
+    weights: ClassVar[dict[str, int]] = {"cancel": 2, "turn": 6, "show": 1}
 
     def __init__(self, module: ModuleType, rng: random.Random):
         self.rng = rng
@@ -115,7 +115,7 @@ def describe(error: BaseException) -> tuple[type, str]:
 
 
 class LockWorld(World):
-    weights = {**World.weights, "acquire": 4, "release": 4, "enter": 2}
+    weights: ClassVar = {**World.weights, "acquire": 4, "release": 4, "enter": 2}
 
     def make(self, module):
         return module.Lock()
@@ -142,7 +142,7 @@ class LockWorld(World):
 
 
 class EventWorld(World):
-    weights = {**World.weights, "wait": 5, "set": 2, "clear": 3}
+    weights: ClassVar = {**World.weights, "wait": 5, "set": 2, "clear": 3}
 
     def make(self, module):
         return module.Event()
@@ -158,7 +158,7 @@ class EventWorld(World):
 
 
 class ConditionWorld(World):
-    weights = {
+    weights: ClassVar = {
         **World.weights,
         "acquire": 2,
         "release": 5,
@@ -212,7 +212,7 @@ class ConditionWorld(World):
 
 
 class SemaphoreWorld(World):
-    weights = {**World.weights, "acquire": 5, "release": 4, "enter": 2, "locked": 1}
+    weights: ClassVar = {**World.weights, "acquire": 5, "release": 4, "enter": 2, "locked": 1}
 
     def make(self, module):
         return module.Semaphore(self.rng.randrange(4))
@@ -244,7 +244,7 @@ class BoundedSemaphoreWorld(SemaphoreWorld):
 
 
 class BarrierWorld(World):
-    weights = {**World.weights, "wait": 6, "enter": 2, "reset": 1, "abort": 1, "look": 1}
+    weights: ClassVar = {**World.weights, "wait": 6, "enter": 2, "reset": 1, "abort": 1, "look": 1}
 
     def make(self, module):
         return module.Barrier(self.rng.randrange(1, 5))
@@ -272,7 +272,7 @@ class BarrierWorld(World):
 
 
 class QueueWorld(World):
-    weights = {
+    weights: ClassVar = {
         **World.weights,
         "put": 4,
         "get": 4,

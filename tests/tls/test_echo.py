@@ -1,6 +1,7 @@
 """Connections that go well: what goes in comes out, and `get_extra_info` tells about it."""
 
 import asyncio
+import shutil
 import ssl
 from typing import Any
 
@@ -321,3 +322,98 @@ def test_class_of_the_users_own_is_called(make_loop, certificates):
 
     run(make_loop(), main())
     assert {"read", "write"} <= set(calls)
+
+
+def test_key_log_of_a_server(make_loop, certificates, tmp_path):
+    path = tmp_path / "keys"
+
+    async def main():
+        context = certificates.server(keylog_filename=str(path))
+        server, transport, protocol = await connected(certificates, Echo, server=context)
+        transport.write(b"hello")
+        await protocol.receive(5)
+        transport.close()
+        await protocol.lost
+        server.close()
+
+    run(make_loop(), main())
+    labels = {line.split()[0] for line in path.read_text().splitlines() if line[0] != "#"}
+    assert {"SERVER_HANDSHAKE_TRAFFIC_SECRET", "CLIENT_TRAFFIC_SECRET_0"} <= labels
+
+
+@pytest.mark.skipif(not getattr(ssl, "HAS_PSK", False), reason="no keys known before, in this ssl")
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
+def test_keys_known_before(make_loop, certificates, version):
+    """No certificates: both sides have a key, which callbacks tell."""
+    asked = []
+
+    def client_key(hint):
+        asked.append(("client", hint))
+        return "me", b"\x01" * 16
+
+    def server_key(identity):
+        asked.append(("server", identity))
+        return b"\x01" * 16
+
+    async def main():
+        contexts = []
+        for protocol in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT):
+            context = ssl.SSLContext(protocol)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            context.set_ciphers("PSK")
+            for name, value in version.items():
+                setattr(context, name, value)
+            contexts.append(context)
+        contexts[0].set_psk_server_callback(server_key, "hint")
+        contexts[1].set_psk_client_callback(client_key)
+        server, transport, protocol = await connected(
+            certificates, Echo, server=contexts[0], client=contexts[1]
+        )
+        transport.write(b"hello")
+        await protocol.receive(5)
+        transport.close()
+        await protocol.lost
+        server.close()
+
+    run(make_loop(), main())
+    assert {side for side, _ in asked} == {"client", "server"}
+    assert ("server", "me") in asked
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command")
+def test_a_renegotiation_is_refused(make_loop, certificates):
+    """A peer that asks for another handshake in TLS 1.2 is told no, and the connection ends."""
+    accepted = []
+
+    def accept():
+        accepted.append(Diary())
+        return accepted[-1]
+
+    async def main(loop):
+        context = certificates.server(**TLS12)
+        server = await loop.create_server(accept, "127.0.0.1", 0, ssl=context)
+        host, port = server.sockets[0].getsockname()
+        client = await asyncio.create_subprocess_exec(
+            *["openssl", "s_client", "-connect", f"{host}:{port}", "-tls1_2"],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        while not accepted:
+            await asyncio.sleep(0.001)
+        await accepted[0].made
+        client.stdin.write(b"R\n")
+        said = b""
+        while piece := await client.stdout.read(1000):
+            said += piece
+        await client.wait()
+        await accepted[0].lost
+        server.close()
+        return said.decode()
+
+    loop = make_loop()
+    assert "no renegotiation" in run(loop, main(loop)), "the client was told"
+    assert accepted[0].lines[0] == "connection_made"
+    assert accepted[0].lines[-1].startswith("connection_lost")
+    assert not accepted[0].received

@@ -260,7 +260,9 @@ def play(
     gc.collect()  # What was left by a scenario before doesn't warn in this one's record.
     loop = new_loop()
     loop.set_debug(debug)
-    loop.slow_callback_duration = 3600  # A busy machine makes any callback slow, and debug mode logs it.
+    loop.slow_callback_duration = (
+        3600  # A busy machine makes any callback slow, and debug mode logs it.
+    )
     world = World(loop)
     log = _Log(world)
     logger = logging.getLogger("asyncio")

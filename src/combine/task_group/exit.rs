@@ -161,19 +161,19 @@ fn proceed<'py>(
 fn begin<'py>(this: Ref<'_, 'py, Coroutine<Exit>>, group: Ref<'_, 'py, TaskGroup>) -> PyResult<()> {
     let py = this.py();
     group.exiting.set(true);
-    let Some(exception) = this.body.exception.get(py) else { return Ok(()) };
-    if is_base_error(&exception) && group.base_error.is_empty() {
-        group.base_error.set(exception.clone());
-    }
-    if is_cancelled(&exception) {
-        this.body.propagate.set(exception);
-        if !cfg!(Py_3_13) && uncancel_if_requested(group)? {
-            this.body.propagate.clear();
+    let exception = this.body.exception.get(py);
+    if let Some(exception) = &exception {
+        if is_base_error(exception) && group.base_error.is_empty() {
+            group.base_error.set(exception.clone());
         }
-    } else if !cfg!(Py_3_13) {
-        uncancel_if_requested(group)?;
+        if is_cancelled(exception) {
+            this.body.propagate.set(exception.clone());
+        }
     }
-    if group.aborting.get() { Ok(()) } else { abort(group) }
+    if !cfg!(Py_3_13) && uncancel_if_requested(group)? {
+        this.body.propagate.clear();
+    }
+    if exception.is_some() && !group.aborting.get() { abort(group) } else { Ok(()) }
 }
 
 /// Whether `exception` is a cancellation: up to 3.12 no subclass counts.

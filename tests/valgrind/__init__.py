@@ -1,0 +1,1 @@
+"""The hot paths under a memory checker: `make valgrind`."""
