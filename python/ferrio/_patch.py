@@ -17,8 +17,8 @@ else:
 # run any loop that a factory makes.
 _KEPT = asyncio.run, asyncio.Runner, asyncio.new_event_loop, _DefaultPolicy
 
-# asyncio's StreamWriter compares its reader with this, also one that was made before. ferrio's are instances of asyncio's
-# class, but not the other way round.
+# asyncio's StreamWriter compares its reader with this, also one that was made before. ferrio's are instances of
+# asyncio's class, but not the other way round.
 _ASKED = asyncio.streams, "StreamReader"
 
 _replacements = Replacements()

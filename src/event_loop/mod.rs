@@ -333,18 +333,38 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     socket_call::define(py)?;
     io::count_forks().map_err(readers::os_error)?;
     let mut methods = vec![
-        method0!(Loop, c"_close", close, c"Close the poller and drop what is scheduled."),
-        method0!(Loop, c"stop", stop, c"Stop the loop at the end of this turn."),
-        method0!(Loop, c"get_debug", get_debug, c"Return True in debug mode."),
-        method0!(Loop, c"is_closed", is_closed, c"Return True if the loop was closed."),
-        method0!(Loop, c"is_running", is_running, c"Return True if the loop is running."),
+        method0!(
+            Loop,
+            c"_close",
+            close,
+            c"_close($self)\n--\n\nClose the poller and drop what is scheduled."
+        ),
+        method0!(Loop, c"stop", stop, c"stop($self)\n--\n\nStop the loop at the end of this turn."),
+        method0!(
+            Loop,
+            c"get_debug",
+            get_debug,
+            c"get_debug($self)\n--\n\nReturn True in debug mode."
+        ),
+        method0!(
+            Loop,
+            c"is_closed",
+            is_closed,
+            c"is_closed($self)\n--\n\nReturn True if the loop was closed."
+        ),
+        method0!(
+            Loop,
+            c"is_running",
+            is_running,
+            c"is_running($self)\n--\n\nReturn True if the loop is running."
+        ),
         method0!(
             Loop,
             c"_send_gathered",
             Loop::send_gathered,
-            c"Send what would be sent at the end of this turn."
+            c"_send_gathered($self)\n--\n\nSend what would be sent at the end of this turn."
         ),
-        method0!(Loop, c"_run", run::run, c"Run turns until stop() is called."),
+        method0!(Loop, c"_run", run::run, c"_run($self)\n--\n\nRun turns until stop() is called."),
     ];
     methods.extend(schedule::methods());
     methods.extend(readers::methods());

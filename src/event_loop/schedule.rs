@@ -208,8 +208,8 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             call_at,
             c"call_at($self, /, when, callback, *args, context=None)\n--\n\nCall the callback when the loop's time is when."
         ),
-        method0!(Loop, c"time", time, c"Return the loop's clock in seconds: time.monotonic()."),
-        method0!(Loop, c"create_future", create_future, c"Return a new ferrio.Future of this loop."),
+        method0!(Loop, c"time", time, c"time($self)\n--\n\nReturn the loop's clock in seconds: time.monotonic()."),
+        method0!(Loop, c"create_future", create_future, c"create_future($self)\n--\n\nReturn a new ferrio.Future of this loop."),
         method!(
             Loop,
             c"create_task",

@@ -223,14 +223,14 @@ fn methods() -> Vec<capi::PyMethodDef> {
             Future,
             c"result",
             result,
-            c"Return the result this future represents.\n\nRaises the exception that was set, CancelledError, \
+            c"result($self)\n--\n\nReturn the result this future represents.\n\nRaises the exception that was set, CancelledError, \
               or InvalidStateError while the future is not done."
         ),
         method0!(
             Future,
             c"exception",
             exception,
-            c"Return the exception that was set, or None.\n\nRaises CancelledError, or InvalidStateError while \
+            c"exception($self)\n--\n\nReturn the exception that was set, or None.\n\nRaises CancelledError, or InvalidStateError while \
               the future is not done."
         ),
         method1!(
@@ -267,25 +267,25 @@ fn methods() -> Vec<capi::PyMethodDef> {
             Future,
             c"cancelled",
             cancelled,
-            c"Return True if the future was cancelled."
+            c"cancelled($self)\n--\n\nReturn True if the future was cancelled."
         ),
         method0!(
             Future,
             c"done",
             done,
-            c"Return True if the future is done: it has a result or an exception, or was cancelled."
+            c"done($self)\n--\n\nReturn True if the future is done: it has a result or an exception, or was cancelled."
         ),
         method0!(
             Future,
             c"get_loop",
             get_loop,
-            c"Return the event loop the future is bound to."
+            c"get_loop($self)\n--\n\nReturn the event loop the future is bound to."
         ),
         method0!(
             Future,
             c"_make_cancelled_error",
             make_cancelled_error,
-            c"Return the CancelledError to raise; the one with a context only once."
+            c"_make_cancelled_error($self)\n--\n\nReturn the CancelledError to raise; the one with a context only once."
         ),
         class_getitem(),
     ]

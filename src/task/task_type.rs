@@ -115,12 +115,12 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
               Unlike Future.cancel() this does not guarantee that the task will be cancelled: the coroutine may \
               catch the exception. Return False if the task is done already."
         ),
-        method0!(Task, c"cancelling", cancelling, c"Return the number of cancellation requests."),
+        method0!(Task, c"cancelling", cancelling, c"cancelling($self)\n--\n\nReturn the number of cancellation requests."),
         method0!(
             Task,
             c"uncancel",
             uncancel,
-            c"Take back one cancellation request; return the number of those left."
+            c"uncancel($self)\n--\n\nTake back one cancellation request; return the number of those left."
         ),
         method!(
             Task,
@@ -134,10 +134,10 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             print_stack,
             c"print_stack($self, /, *, limit=None, file=None)\n--\n\nPrint the stack or traceback of the coroutine."
         ),
-        method0!(Task, c"get_coro", get_coro, c"Return the coroutine."),
+        method0!(Task, c"get_coro", get_coro, c"get_coro($self)\n--\n\nReturn the coroutine."),
         #[cfg(Py_3_12)]
-        method0!(Task, c"get_context", get_context, c"Return the contextvars.Context of the task."),
-        method0!(Task, c"get_name", get_name, c"Return the name."),
+        method0!(Task, c"get_context", get_context, c"get_context($self)\n--\n\nReturn the contextvars.Context of the task."),
+        method0!(Task, c"get_name", get_name, c"get_name($self)\n--\n\nReturn the name."),
         method1!(Task, c"set_name", set_name, c"set_name($self, value, /)\n--\n\nSet the name to str(value)."),
     ];
     let attributes = vec![
