@@ -14,20 +14,15 @@ from asyncio import (
     wait as wait,
     wait_for as wait_for,
 )
-from collections.abc import Callable, Coroutine, Iterable
-from contextvars import Context
-from types import TracebackType
-from typing import Any, Self, TypeVar, TypeVarTuple, final
-from asyncio import _CoroutineLike
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
 from enum import Enum
 from types import GenericAlias, TracebackType
-from typing import Any, Generic, Literal, TypeVar, TypeVarTuple, final
+from typing import Any, Generic, Literal, Self, TypeVar, TypeVarTuple, final
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
-from typing_extensions import Self, disjoint_base
+from typing_extensions import disjoint_base
 
 __all__ = [
     "Barrier",
@@ -44,9 +39,9 @@ __all__ = [
     "QueueShutDown",
     "ReadPipeTransport",
     "SSLTransport",
+    "Semaphore",
     "StreamReader",
     "StreamReaderProtocol",
-    "Semaphore",
     "StreamTransport",
     "StreamWriter",
     "Task",

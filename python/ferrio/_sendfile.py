@@ -13,7 +13,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from . import _ferrio
 from ._state import State
 
 # On 32-bit systems more than 1 GiB at once would overflow.

@@ -10,7 +10,7 @@ from . import _ferrio
 class State(_ferrio.Loop):
     """The native loop with a slot for every attribute that a loop sets on itself."""
 
-    __slots__ = (
+    __slots__ = (  # noqa: RUF023 - by who sets them
         # What asyncio.BaseEventLoop sets, of all Python versions.
         "_asyncgens",
         "_asyncgens_shutdown_called",

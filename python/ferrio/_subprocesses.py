@@ -13,7 +13,6 @@ import threading
 from asyncio import base_subprocess, unix_events
 from typing import Any
 
-from . import _ferrio
 from ._state import State
 
 _logger = logging.getLogger("asyncio")

@@ -6,10 +6,12 @@ import os
 import socket
 from typing import Any
 
+from ._state import State
+
 _logger = logging.getLogger("asyncio")
 
 
-class UnixSockets:
+class UnixSockets(State):
     """`create_unix_connection` and `create_unix_server`, as this interpreter's asyncio has them."""
 
     __slots__ = ()

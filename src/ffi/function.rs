@@ -16,7 +16,7 @@ use super::reference::{Owned, Ref};
 use super::slot::{Slot, Traversal, Visit};
 use crate::{attribute, method0, unary_slot};
 
-/// A function of the module from `fn(&Args) -> PyResult<Bound<PyAny>>`, for [`make`]. To have a signature, the
+/// A function of the module from `fn(&Args) -> PyResult<Bound<PyAny>>`, for `make`. To have a signature, the
 /// documentation begins with it, as `sleep(delay, result=None)\n--\n\n`.
 #[macro_export]
 macro_rules! function {

@@ -1,6 +1,6 @@
 //! Methods and attributes of a native class, from safe Rust functions.
 //!
-//! The macros make the C function that CPython calls: it turns the arguments into [`Ref`](super::Ref) and
+//! The macros make the C function that CPython calls: it turns the arguments into [`Ref`] and
 //! [`Args`](super::Args), and the result or the panic into what C expects. They expand to entries for
 //! [`Definition`](super::Definition).
 

@@ -83,6 +83,7 @@ impl Callback {
 pub struct Callbacks {
     first: Cell<Option<Callback>>,
     /// Behind a box, for a future is smaller so, and hardly any has it.
+    #[allow(clippy::box_collection)] // It is what makes the future smaller.
     rest: Cell<Option<Box<Vec<Callback>>>>,
 }
 

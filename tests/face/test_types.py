@@ -110,7 +110,7 @@ def test_native_coroutine_functions() -> None:
     assert inspect.iscoroutinefunction(function) == (sys.version_info >= (3, 12))
     assert function.__name__ == "sock_recv"
     assert function.__qualname__ == "Loop.sock_recv"
-    assert function.__doc__ and function.__doc__.startswith("Receive at most")
+    assert (function.__doc__ or "").startswith("Receive at most")
     assert repr(function) == "<coroutine function Loop.sock_recv>"
     assert [*inspect.signature(function).parameters] == ["self", "sock", "n"]
     loop = ferrio.new_event_loop()
