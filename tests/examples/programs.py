@@ -1,6 +1,5 @@
 """Runs the examples as their users do: a process, its output, its signals, its exit code."""
 
-import os
 import re
 import signal
 import socket
@@ -11,18 +10,12 @@ import time
 from pathlib import Path
 from typing import IO, Self
 
-from tests.interpreter import DEBUG_BUILD
-
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
 # How a script is run, by the name of what runs it.
 PYTHON = {"asyncio": [sys.executable], "ferrio": [sys.executable, "-m", "ferrio"]}
 LOOP = {"asyncio": "asyncio", "ferrio": "ferrio:new_event_loop"}
-
-# The collector of a debug build looks into every new object, and the C multidict, which aiohttp uses, shows it one
-# before its fields are set.
-ENVIRONMENT = os.environ | ({"MULTIDICT_NO_EXTENSIONS": "1"} if DEBUG_BUILD else {})
 
 # Only ever reached by a program that hangs, in seconds.
 PATIENCE = 60
@@ -95,7 +88,6 @@ class Program:
         self.process = subprocess.Popen(
             [str(part) for part in command],
             cwd=ROOT,
-            env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
