@@ -5,6 +5,7 @@ call these methods, read and write.
 """
 
 import asyncio
+import contextlib
 import errno
 import io
 import os
@@ -51,7 +52,7 @@ async def _send(
     count: int | None,
     room: Callable[[], Awaitable[None]],
 ) -> int:
-    """Send `count` bytes of the file from `offset` on, or all. Return how many; the file's position is behind them.
+    """Send `count` bytes of the file from `offset` on, or all. Return how many; the file's position is behind them, also when there are none.
 
     Raises SendfileNotAvailableError before anything is sent, and the socket's OSError after.
     """
@@ -63,6 +64,8 @@ async def _send(
         size = os.fstat(fileno).st_size
     except OSError:
         raise asyncio.SendfileNotAvailableError("not a regular file") from None
+    if not (count or size):
+        return 0
     sent = 0
     try:
         while (block := count - sent if count else size) > 0:
@@ -88,5 +91,6 @@ async def _send(
             await asyncio.sleep(0)
         return sent
     finally:
-        if sent:
+        # What has no position (a pipe) couldn't be sent either, and that error says more.
+        with contextlib.suppress(OSError):
             os.lseek(fileno, offset + sent, os.SEEK_SET)

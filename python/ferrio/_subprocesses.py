@@ -105,14 +105,19 @@ class Subprocesses(State):
         self._remove_reader(pidfd)
         del self._children[pidfd]
         os.close(pidfd)
-        self.call_soon(transport._process_exited, _reap(process))
+        self._reap_and_tell(transport, process)
 
     def _wait_in_thread(self, transport: Any, process: subprocess.Popen[bytes]) -> None:
-        returncode = _reap(process)
+        _wait(process)
         try:
-            self.call_soon_threadsafe(transport._process_exited, returncode)
+            self.call_soon_threadsafe(self._reap_and_tell, transport, process)
         except RuntimeError:
+            _reap(process)
             _logger.warning("Loop %r that handles pid %r is closed", self, process.pid)
+
+    def _reap_and_tell(self, transport: Any, process: subprocess.Popen[bytes]) -> None:
+        # In one step: the number may be another process's from the first on, and the transport signals it until the second.
+        transport._process_exited(_reap(process))
 
     def _close_children(self) -> None:
         """Stop to watch; the children live on."""
@@ -127,19 +132,34 @@ def _open_pidfd(pid: int) -> int | None:
         return None
 
 
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a child, and leave it to be reaped where the system allows that."""
+    if not hasattr(os, "waitid"):
+        _reap(process)
+        return
+    pid = process.pid
+    try:
+        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT).si_code == os.CLD_STOPPED:  # type: ignore[union-attr]
+            # macOS tells of a child that is stopped, too, until somebody has asked for that.
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
+    except ChildProcessError:
+        pass  # somebody else has reaped it
+
+
 def _reap(process: subprocess.Popen[bytes]) -> int:
     """Wait for the end of a child. Return its exit code, negative for a signal, and 255 when somebody else has it."""
-    try:
-        _, status = os.waitpid(process.pid, 0)
-    except ChildProcessError:
-        # To be asked for its state is enough to make Popen take it.
-        if process.returncode is not None:
-            return process.returncode
-        _logger.warning(
-            "child process pid %d exit status already read:  will report returncode 255",
-            process.pid,
-        )
-        return 255
-    # At once, for from now on the number may be another process's: Popen signals no child that it knows to be dead.
-    process.returncode = os.waitstatus_to_exitcode(status)
+    # Once it is known, the number may be another process's.
+    if process.returncode is None:
+        try:
+            _, status = os.waitpid(process.pid, 0)
+        except ChildProcessError:
+            # To be asked for its state is enough to make Popen take it, in any thread.
+            if process.returncode is None:
+                process.returncode = 255
+                _logger.warning(
+                    "child process pid %d exit status already read:  will report returncode 255",
+                    process.pid,
+                )
+        else:
+            process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode

@@ -3,9 +3,12 @@
 import asyncio
 import ssl
 from asyncio import constants, sslproto
+from asyncio.streams import StreamReaderProtocol
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
+
+from ._ferrio import StreamReader
 
 if TYPE_CHECKING:
     from ._loop import Loop
@@ -117,6 +120,20 @@ def server_factory(
     return factory
 
 
+def _take_unread(protocol: asyncio.BaseProtocol) -> bytes:
+    """Take what a stream has received and nobody has read: the client may have begun the handshake already."""
+    if not isinstance(protocol, StreamReaderProtocol):
+        return b""
+    reader: Any = protocol._stream_reader
+    if reader is None:
+        return b""
+    if isinstance(reader, StreamReader):
+        return reader._take_buffered()
+    unread = bytes(reader._buffer)
+    reader._buffer.clear()
+    return unread
+
+
 async def start_tls(
     loop: "Loop",
     transport: Any,
@@ -152,14 +169,19 @@ async def start_tls(
     )
     # Paused, so that nothing comes in between before the handshake has begun.
     transport.pause_reading()
+    early = _take_unread(protocol) if server_side else b""
     transport.set_protocol(tls)
-    begin = loop.call_soon(tls.connection_made, transport)
-    resume = loop.call_soon(transport.resume_reading)
+    steps = [loop.call_soon(tls.connection_made, transport)]
+    if early:
+        steps.append(loop.call_soon(tls.data_received, early))
+    steps.append(loop.call_soon(transport.resume_reading))
     try:
         await waiter
     except BaseException:
         transport.close()
-        begin.cancel()
-        resume.cancel()
+        for step in steps:
+            step.cancel()
+        # It holds the exception, whose traceback holds this frame.
+        del waiter
         raise
     return tls  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyTuple};
 
 use super::Loop;
 use super::debug;
+use super::thread_safe_handle;
 use crate::ffi::{
     Class, ClassCell, Definition, Owned, Ref, Rest, Slot, Traversal, Visit, build, call,
 };
@@ -35,7 +36,7 @@ pub struct Callback {
 }
 
 impl Callback {
-    fn fill(
+    pub(super) fn fill(
         &self,
         event_loop: Ref<'_, '_, Loop>,
         callable: Bound<'_, PyAny>,
@@ -58,7 +59,7 @@ impl Callback {
         Ok(())
     }
 
-    fn traverse(&self, visit: &Visit) -> Traversal {
+    pub(super) fn traverse(&self, visit: &Visit) -> Traversal {
         visit.slot(&self.event_loop)?;
         visit.slot(&self.callable)?;
         visit.slot(&self.args)?;
@@ -67,7 +68,7 @@ impl Callback {
         visit.slot(&self.repr)
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.event_loop.clear();
         self.release();
         self.context.clear();
@@ -145,7 +146,7 @@ impl Callback {
         event_loop.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
     }
 
-    fn cancel(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn cancel(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = handle.py();
         if self.cancelled.replace(true) {
             return Ok(());
@@ -305,38 +306,46 @@ fn run<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAn
     none(this)
 }
 
-fn cancelled<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn cancelled<'py, T: HoldsCallback>(
+    this: Ref<'_, 'py, T>,
+) -> PyResult<Bound<'py, PyAny>> {
     Ok(PyBool::new(this.py(), this.callback().cancelled.get()).to_owned().into_any())
 }
 
-fn context<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn context<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.callback().context.get_or_none(this.py()))
 }
 
-fn event_loop<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn event_loop<'py, T: HoldsCallback>(
+    this: Ref<'_, 'py, T>,
+) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.callback().event_loop.get_or_none(this.py()))
 }
 
-fn callable<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn callable<'py, T: HoldsCallback>(
+    this: Ref<'_, 'py, T>,
+) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.callback().callable.get_or_none(this.py()))
 }
 
-fn args<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn args<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
     if this.callback().callable.is_empty() {
         return none(this);
     }
     this.callback().arguments(this.py())
 }
 
-fn source_traceback<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn source_traceback<'py, T: HoldsCallback>(
+    this: Ref<'_, 'py, T>,
+) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.callback().source_traceback.get_or_none(this.py()))
 }
 
-fn repr<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn repr<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.callback().repr.get_or_none(this.py()))
 }
 
-fn none<'py, T: Class>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn none<'py, T: Class>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
     Ok(this.py().None().into_bound(this.py()))
 }
 
@@ -366,20 +375,22 @@ fn scheduled<'py>(this: Ref<'_, 'py, TimerHandle>) -> PyResult<Bound<'py, PyAny>
     Ok(PyBool::new(this.py(), this.key.get().is_some()).to_owned().into_any())
 }
 
-/// The attributes that both classes have.
+/// The attributes that all classes of handles have.
 macro_rules! attributes {
-    ($class:ty) => {
+    ($class:ty) => {{
+        use $crate::event_loop::handle;
         vec![
-            attribute!($class, c"_callback", callable),
-            attribute!($class, c"_args", args),
-            attribute!($class, c"_cancelled", cancelled),
-            attribute!($class, c"_context", context),
-            attribute!($class, c"_loop", event_loop),
-            attribute!($class, c"_source_traceback", source_traceback),
-            attribute!($class, c"_repr", repr),
+            $crate::attribute!($class, c"_callback", handle::callable),
+            $crate::attribute!($class, c"_args", handle::args),
+            $crate::attribute!($class, c"_cancelled", handle::cancelled),
+            $crate::attribute!($class, c"_context", handle::context),
+            $crate::attribute!($class, c"_loop", handle::event_loop),
+            $crate::attribute!($class, c"_source_traceback", handle::source_traceback),
+            $crate::attribute!($class, c"_repr", handle::repr),
         ]
-    };
+    }};
 }
+pub(super) use attributes;
 
 /// The methods that both classes have.
 macro_rules! methods {
@@ -402,7 +413,7 @@ macro_rules! methods {
     };
 }
 
-/// Builds both classes. Raises what the import of `asyncio` raises.
+/// Builds the classes. Raises what the import of `asyncio` raises.
 pub fn define(py: Python<'_>) -> PyResult<()> {
     let events = py.import("asyncio.events")?;
     let mut handle_methods = methods!(Handle);
@@ -436,5 +447,8 @@ pub fn define(py: Python<'_>) -> PyResult<()> {
             ..Definition::default()
         },
     )?;
-    Ok(())
+    match events.getattr_opt("_ThreadSafeHandle")? {
+        Some(base) => thread_safe_handle::define(base.cast()?),
+        None => Ok(()),
+    }
 }

@@ -42,6 +42,7 @@ pub mod schedule;
 mod servers;
 mod socket_call;
 mod sockets;
+mod thread_safe_handle;
 pub mod timer;
 
 use io::Io;

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 use super::handle::{Handle, TimerHandle};
+use super::thread_safe_handle::ThreadSafeHandle;
 use crate::combine::timeout::Timeout;
 use crate::combine::watcher::Watcher;
 use crate::ffi::{Owned, Traversal, Visit};
@@ -17,6 +18,8 @@ use crate::transport::stream::StreamTransport;
 pub enum Ready {
     /// A callback from `call_soon`, or a reader or writer whose file descriptor is ready.
     Handle(Owned<Handle>),
+    /// A callback from `call_soon_threadsafe`.
+    ThreadSafe(Owned<ThreadSafeHandle>),
     /// A timer that is due.
     Timer(Owned<TimerHandle>),
     /// A task whose turn it is.
@@ -43,6 +46,7 @@ impl Ready {
         }
         visit.pointer(match self {
             Ready::Handle(handle) => handle.as_ptr(),
+            Ready::ThreadSafe(handle) => handle.as_ptr(),
             Ready::Timer(timer) => timer.as_ptr(),
             Ready::Task(task) => task.as_ptr(),
             Ready::Wake(future) | Ready::Ended(_, future) => future.as_ptr(),
@@ -57,6 +61,7 @@ impl Ready {
     pub fn to_any<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         match self {
             Ready::Handle(handle) => handle.get(py).to_any(),
+            Ready::ThreadSafe(handle) => handle.get(py).to_any(),
             Ready::Timer(timer) => timer.get(py).to_any(),
             Ready::Task(task) => task.get(py).to_any(),
             Ready::Wake(future) | Ready::Ended(_, future) => future.get(py).to_any(),

@@ -97,6 +97,7 @@ impl Loop {
                 let handle = handle.get(py);
                 handle.callback().run(handle.as_any())
             }
+            Ready::ThreadSafe(handle) => handle.get(py).run(),
             Ready::Timer(timer) => {
                 let timer = timer.get(py);
                 timer.callback().run(timer.as_any())

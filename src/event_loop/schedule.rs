@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyFloat, PyInt};
 use super::Loop;
 use super::handle::{Handle, TimerHandle};
 use super::ready::Ready;
+use super::thread_safe_handle::ThreadSafeHandle;
 use super::timer::Timer;
 use crate::ffi::{Args, Ref, Rest, Signature, call, error};
 use crate::{method, method0};
@@ -78,6 +79,13 @@ impl<'a, 'py> Call<'a, 'py> {
         this.push(Ready::Handle(handle.clone_ref(this.py())));
         Ok(handle.into_any(this.py()))
     }
+
+    #[inline]
+    fn into_thread_safe_handle(self, this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+        let handle = ThreadSafeHandle::create(this, self.callback, self.args, self.context)?;
+        this.push(Ready::ThreadSafe(handle.clone_ref(this.py())));
+        Ok(handle.into_any(this.py()))
+    }
 }
 
 fn call_soon<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -91,7 +99,12 @@ fn call_soon_threadsafe<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     this.check_closed()?;
     // The queue is guarded by the GIL, which this thread holds.
-    let handle = Call::read(this, &CALL_SOON_THREADSAFE, args)?.into_handle(this)?;
+    let call = Call::read(this, &CALL_SOON_THREADSAFE, args)?;
+    let handle = if ThreadSafeHandle::exists() {
+        call.into_thread_safe_handle(this)?
+    } else {
+        call.into_handle(this)?
+    };
     this.wake()?;
     Ok(handle)
 }

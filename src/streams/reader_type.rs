@@ -127,6 +127,10 @@ fn get_buffer<'py>(this: Ref<'_, 'py, StreamReader>) -> PyResult<Bound<'py, PyAn
     Ok(this.buffer.show(this.py()))
 }
 
+fn take_buffered<'py>(this: Ref<'_, 'py, StreamReader>) -> PyResult<Bound<'py, PyAny>> {
+    this.buffer.take(this.py(), usize::MAX)
+}
+
 fn set_buffer(this: Ref<'_, '_, StreamReader>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     match value.map(|value| value.cast::<PyByteArray>()) {
         Some(Ok(array)) => {
@@ -227,6 +231,12 @@ pub(super) fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
                     c"readexactly",
                     read::readexactly,
                     c"readexactly($self, n)\n--\n\nRead n bytes.\n\nRaises IncompleteReadError when the stream ends before."
+                ),
+                method0!(
+                    StreamReader,
+                    c"_take_buffered",
+                    take_buffered,
+                    c"_take_buffered($self)\n--\n\nTake what was received and nobody has read."
                 ),
             ],
             attributes: vec![

@@ -49,15 +49,19 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
             State::Wrapped => {
                 self.closed.set(true);
                 self.state.set(State::Flushing);
-                self.start_timer(
-                    &self.shutdown_timer,
-                    &self.shutdown_timeout,
-                    "_check_shutdown_timeout",
-                )?;
+                self.limit_shutdown()?;
                 self.write_backlog()?;
                 self.do_flush()
             }
         }
+    }
+
+    /// Sees to it that the end comes in time, counted from the first call.
+    fn limit_shutdown(self) -> PyResult<()> {
+        if !self.shutdown_timer.is_empty() {
+            return Ok(());
+        }
+        self.start_timer(&self.shutdown_timer, &self.shutdown_timeout, "_check_shutdown_timeout")
     }
 
     /// Delivers what came before the end, then says goodbye.
@@ -80,9 +84,12 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
             Ok(Step::Done) => {
                 self.process_outgoing()?;
                 self.call_eof_received()?;
-                self.cancel_timer(&self.shutdown_timer)?;
                 match self.lower.get(py) {
-                    Some(lower) => self.call_soon(lower.getattr(intern!(py, "close"))?),
+                    Some(lower) => {
+                        // What is still queued below may find a peer that doesn't read.
+                        self.limit_shutdown()?;
+                        self.call_soon(lower.getattr(intern!(py, "close"))?)
+                    }
                     None => Ok(()),
                 }
             }
