@@ -52,7 +52,9 @@ async def _send(
     count: int | None,
     room: Callable[[], Awaitable[None]],
 ) -> int:
-    """Send `count` bytes of the file from `offset` on, or all. Return how many; the file's position is behind them, also when there are none.
+    """Send `count` bytes of the file from `offset` on, or all. Return how many.
+
+    The file's position is behind what was sent, also when that is nothing.
 
     Raises SendfileNotAvailableError before anything is sent, and the socket's OSError after.
     """

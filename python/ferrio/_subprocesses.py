@@ -116,7 +116,8 @@ class Subprocesses(State):
             _logger.warning("Loop %r that handles pid %r is closed", self, process.pid)
 
     def _reap_and_tell(self, transport: Any, process: subprocess.Popen[bytes]) -> None:
-        # In one step: the number may be another process's from the first on, and the transport signals it until the second.
+        # In one step: from the first call on the number may be another process's, and the transport signals it up to
+        # the second.
         transport._process_exited(_reap(process))
 
     def _close_children(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import sys
 import threading
 from typing import Any
 
@@ -227,6 +228,49 @@ def test_threads_lose_nothing_and_keep_their_order(loop: Loop) -> None:
         worker.join()
     for thread in range(threads):
         assert [number for who, number in got if who == thread] == list(range(calls))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="from Python 3.14 on")
+@pytest.mark.parametrize("method", ["cancel", "cancelled"])
+def test_cancelling_waits_while_another_thread_runs_the_callback(loop: Loop, method: str) -> None:
+    order: list[str] = []
+    begun, may_end = threading.Event(), threading.Event()
+
+    def callback() -> None:
+        begun.set()
+        may_end.wait()
+        order.append("called")
+
+    def other() -> None:
+        handle = loop.call_soon_threadsafe(callback)
+        begun.wait()
+        # Who doesn't wait comes first: nobody waits for that.
+        threading.Timer(0.05, may_end.set).start()
+        getattr(handle, method)()
+        order.append("over")
+        loop.call_soon_threadsafe(loop.stop)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    loop.run_forever()
+    thread.join()
+    assert order == ["called", "over"]
+
+
+def test_a_thread_safe_callback_may_cancel_itself(loop: Loop) -> None:
+    seen: list[bool] = []
+
+    def callback() -> None:
+        handle.cancel()
+        seen.append(handle.cancelled())
+
+    handle = loop.call_soon_threadsafe(callback)
+    run_until_idle(loop)
+    assert seen == [True]
+    cancelled = loop.call_soon_threadsafe(callback)
+    cancelled.cancel()
+    run_until_idle(loop)
+    assert seen == [True]
 
 
 def test_a_running_loop_knows_it_and_its_thread(loop: Loop) -> None:

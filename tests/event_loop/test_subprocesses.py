@@ -290,6 +290,39 @@ def test_many_loops_in_threads(watching: str) -> None:
     assert results == [list(range(5))] * 4
 
 
+def test_no_signal_meets_a_number_that_is_free(
+    watching: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the wait on that reaps a child, its number may be another process's."""
+    waitpid, kill = os.waitpid, os.kill
+    free: list[int] = []
+    stray: list[int] = []
+
+    def note_free(pid: int, options: int) -> tuple[int, int]:
+        ended = waitpid(pid, options)
+        free.append(ended[0])
+        return ended
+
+    def note_stray(pid: int, number: int) -> None:
+        if pid in free:
+            stray.append(pid)
+        else:
+            kill(pid, number)
+
+    monkeypatch.setattr(os, "waitpid", note_free)
+    monkeypatch.setattr(os, "kill", note_stray)
+
+    async def scenario() -> int:
+        process = await sh("read line", stdin=PIPE)
+        while process.returncode is None:
+            process.kill()
+            await asyncio.sleep(0)
+        return await process.wait()
+
+    assert run(scenario) == -signal.SIGKILL
+    assert not stray
+
+
 def test_somebody_else_waited_for_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

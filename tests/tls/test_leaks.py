@@ -105,6 +105,37 @@ def test_no_cycle_is_left(engine, certificates):
     run(loop, main(loop))
 
 
+def test_no_cycle_is_left_of_a_failed_start_tls(engine, certificates):
+    async def main(loop):
+        server = await loop.create_server(Diary, "127.0.0.1", 0, ssl=certificates.server())
+
+        async def fail():
+            transport, protocol = await loop.create_connection(
+                asyncio.Protocol, *server.sockets[0].getsockname()
+            )
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await loop.start_tls(
+                    transport,
+                    protocol,
+                    certificates.client(trust=False),
+                    server_hostname="localhost",
+                )
+            return weakref.ref(transport)
+
+        gc.disable()
+        try:
+            gone = await fail()
+            await asyncio.sleep(0)
+            assert gone() is None
+        finally:
+            gc.enable()
+        server.close()
+
+    loop = ferrio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)  # The server's side of it.
+    run(loop, main(loop))
+
+
 def test_cycles_are_collected(engine, certificates):
     """The collector sees what a transport holds: one never connected goes with its protocol."""
     loop = ferrio.new_event_loop()

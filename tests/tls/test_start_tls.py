@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 
+import ferrio
 import pytest
 
 from .support import PATIENCE, Diary, listening, receive_all, run, words
@@ -122,6 +123,33 @@ def test_hello_that_is_there_already(make_loop, certificates):
     run(loop, main(loop))
 
 
+@pytest.mark.parametrize("start_server", [asyncio.start_server, ferrio.start_server])
+def test_hello_that_a_stream_has_received_already(engine, certificates, start_server):
+    async def main(loop):
+        outcome = loop.create_future()
+
+        async def serve(reader, writer):
+            while "bytes" not in repr(reader):
+                await asyncio.sleep(0)
+            try:
+                await writer.start_tls(certificates.server())
+                outcome.set_result(await reader.readline())
+            except BaseException as error:
+                outcome.set_exception(error)
+            writer.close()
+
+        server = await start_server(serve, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await writer.start_tls(certificates.client(), server_hostname="localhost")
+        writer.write(b"line\n")
+        assert await outcome == b"line\n"
+        writer.close()
+        server.close()
+
+    loop = ferrio.new_event_loop()
+    run(loop, main(loop))
+
+
 def _readable(connection):
     import select
 
@@ -130,7 +158,6 @@ def _readable(connection):
 
 def test_transport_of_another(engine, certificates):
     """Any transport that says it can: ferrio's TLS speaks through it."""
-    import ferrio
 
     class Through(asyncio.Transport):
         _start_tls_compatible = True

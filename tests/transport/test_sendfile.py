@@ -71,21 +71,29 @@ PARTS = [(0, None), (1000, None), (0, 5000), (1000, 4_000_000), (len(CONTENT), N
 @pytest.mark.parametrize("fallback", [True, False], ids=["fallback", "native"])
 @pytest.mark.parametrize("way", ["socket", "transport"])
 def test_a_part_of_a_file(way, fallback, offset, count, path):
+    positions = []
+
     async def scenario(loop: Loop) -> tuple:
         with path.open("rb") as file:
+            file.seek(123)
 
             def send(to: Any) -> Awaitable[int]:
                 function = loop.sock_sendfile if way == "socket" else loop.sendfile
                 return function(to, file, offset, count, fallback=fallback)
 
             run = by_socket if way == "socket" else by_transport
-            return (*await run(loop, send), file.tell())
+            outcome = await run(loop, send)
+            positions.append(file.tell())
+            return outcome
 
-    seen, received, position = both(scenario)
+    seen, received = both(scenario)
     end = len(CONTENT) if count is None else offset + count
     assert received == CONTENT[offset:end]
     assert seen == str(len(received))
-    assert position == (offset + len(received) if received else 0)
+    # Always set, says the documentation; asyncio itself leaves it where nothing is sent, up to some releases of 3.14.
+    theirs, ours = positions
+    assert ours == offset + len(received)
+    assert theirs == ours or not received
 
 
 @pytest.mark.parametrize("way", ["socket", "transport"])
