@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,10 @@ from tests.interpreter import DEBUG_BUILD
 # before its fields are set. Processes that tests start have this too.
 if DEBUG_BUILD:
     os.environ["MULTIDICT_NO_EXTENSIONS"] = "1"
+
+# What a shell runs in the background ignores SIGINT, and hands that on to the programs that the tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,6 +10,8 @@ from . import _ferrio
 class State(_ferrio.Loop):
     """The native loop with a slot for every attribute that a loop sets on itself."""
 
+    slow_callback_duration: float
+
     __slots__ = (  # noqa: RUF023 - by who sets them
         # What asyncio.BaseEventLoop sets, of all Python versions.
         "_asyncgens",

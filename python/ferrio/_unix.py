@@ -27,7 +27,7 @@ class UnixSockets(State):
         """Accept no more, close the socket, and remove its file unless another has taken its place."""
         inode = self._unix_server_sockets.pop(sock, None)
         path: Any = None if inode is None else sock.getsockname()
-        super()._stop_serving(sock)  # type: ignore[misc]
+        super()._stop_serving(sock)
         if path is None:
             return
         try:

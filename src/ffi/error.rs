@@ -6,10 +6,14 @@
 
 use std::ptr;
 
-use pyo3::exceptions::{PyDeprecationWarning, PyStopIteration, PyTypeError};
+#[cfg(not(Py_3_12))]
+use pyo3::exceptions::PyStopIteration;
+use pyo3::exceptions::{PyDeprecationWarning, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyTraceback, PyTuple};
+use pyo3::types::PyTraceback;
+#[cfg(not(Py_3_12))]
+use pyo3::types::PyTuple;
 
 use super::args::Args;
 
@@ -83,6 +87,32 @@ pub fn stop_iteration(value: Bound<'_, PyAny>) -> PyErr {
 }
 
 /// Makes `StopIteration(value)` the exception that is set: how an iterator returns. For `None` nothing need be set.
+///
+/// Up to Python 3.14 an `await` gets every result of a native coroutine so, and to call the class takes longer than most
+/// of them: the instance is put together by hand.
+#[cfg(Py_3_12)]
+pub fn set_stop_iteration(value: Bound<'_, PyAny>) {
+    // SAFETY: the class is a static type without a `tp_alloc` of its own, whose instances have this layout and may have
+    // every field but `args` empty, as the zeroed memory has it. Both fields and the exception that is set own their
+    // references. A null result leaves a MemoryError set.
+    unsafe {
+        let stop = ffi::PyType_GenericAlloc(ffi::PyExc_StopIteration.cast(), 0);
+        if stop.is_null() {
+            return;
+        }
+        let fields = stop.cast::<ffi::PyStopIterationObject>();
+        (*fields).args = ffi::PyTuple_Pack(1, value.as_ptr());
+        if (*fields).args.is_null() {
+            ffi::Py_DECREF(stop);
+            return;
+        }
+        (*fields).value = value.into_ptr();
+        ffi::PyErr_SetRaisedException(stop);
+    }
+}
+
+/// Makes `StopIteration(value)` the exception that is set: how an iterator returns. For `None` nothing need be set.
+#[cfg(not(Py_3_12))]
 pub fn set_stop_iteration(value: Bound<'_, PyAny>) {
     let py = value.py();
     // What CPython would take for the exception itself or for its arguments is wrapped first.
@@ -94,7 +124,7 @@ pub fn set_stop_iteration(value: Bound<'_, PyAny>) {
     } else {
         value
     };
-    // SAFETY: both are alive.
+    // SAFETY: both are alive. The exception is made of them only where somebody looks at it.
     unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, wrapped.as_ptr()) };
 }
 

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import sys
 import unittest
 
@@ -176,6 +177,8 @@ def _name(test) -> str:
 
 
 def main() -> None:
+    # What a shell runs in the background ignores SIGINT, and the tests of Ctrl-C would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     job = json.loads(sys.argv[1])
     put_in_place(importlib.import_module(job["subject"]), job["in_place"])
     cls = getattr(importlib.import_module(job["module"]), job["class_name"])

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ def test_httpx_and_aiohttp_at_nginx(nginx: tuple[str, Path]) -> None:
 
 @pytest.mark.parametrize("loop", ["auto", "asyncio"])
 def test_fastapi_under_uvicorn(loop: str) -> None:
+    # Where uvloop is installed, `auto` is uvicorn's word for it.
+    loop = "asyncio" if find_spec("uvloop") else loop
     app = "tests.smoke.programs.service:app"
     with Service(*FERRIO, "-m", "uvicorn", app, "--port", 0, "--loop", loop) as service:
         assert run_program("service_client", service.url) == {"here": OURS, "there": OURS}
