@@ -229,6 +229,7 @@ macro_rules! define_coroutine {
                     $crate::attribute!(Coroutine<$body>, c"cr_origin", coroutine::get_origin),
                     $crate::attribute!(Coroutine<$body>, c"cr_running", coroutine::is_running),
                     $crate::attribute!(Coroutine<$body>, c"cr_suspended", coroutine::is_suspended),
+                    $crate::attribute!(Coroutine<$body>, c"cr_state", coroutine::state),
                 ],
                 slots,
                 weak_references: true,
@@ -608,6 +609,18 @@ pub fn is_running<'py, B: Body>(this: Ref<'_, 'py, Coroutine<B>>) -> PyResult<Bo
 /// `cr_suspended`
 pub fn is_suspended<'py, B: Body>(this: Ref<'_, 'py, Coroutine<B>>) -> PyResult<Bound<'py, PyAny>> {
     Ok(boolean(this.py(), this.state.get() == State::Suspended))
+}
+
+/// `cr_state`, which `inspect.getcoroutinestate` reads from Python 3.15 on.
+pub fn state<'py, B: Body>(this: Ref<'_, 'py, Coroutine<B>>) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    let name = match this.state.get() {
+        State::Created => intern!(py, "CORO_CREATED"),
+        State::Running => intern!(py, "CORO_RUNNING"),
+        State::Suspended => intern!(py, "CORO_SUSPENDED"),
+        State::Finished => intern!(py, "CORO_CLOSED"),
+    };
+    Ok(name.clone().into_any())
 }
 
 /// `repr()`
