@@ -21,6 +21,7 @@ VALGRIND = [
     "--trace-children=no",
     "--child-silent-after-fork=yes",
     "--num-callers=30",
+    f"--suppressions={Path(__file__).with_name('python.supp')}",
 ]
 
 

@@ -195,4 +195,4 @@ async def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     ferrio.run(main(Path(sys.argv[1])))
-    print(f"done on Python {sys.version.split()[0]}, engine {_ferrio._tls_engine}")
+    print(f"done on Python {sys.version.split()[0]}, engine {_ferrio.best_tls_engine()}")
