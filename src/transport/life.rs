@@ -33,6 +33,11 @@ pub trait Transport: Class {
     fn event_loop(&self) -> &Slot;
     /// The protocol's field.
     fn protocol(&self) -> &Slot;
+
+    /// The context of a callback that is scheduled now: as a rule a copy of the current one.
+    fn callback_context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        call::copy_context(py)
+    }
 }
 
 impl<'py, T: Transport> Ref<'_, 'py, T> {
@@ -65,7 +70,7 @@ impl<'py, T: Transport> Ref<'_, 'py, T> {
                 |error| error.into_value(py).into_bound(py).into_any(),
             );
             event_loop.check_callable()?;
-            let handle = Handle::create1(event_loop, lost, error, call::copy_context(py)?)?;
+            let handle = Handle::create1(event_loop, lost, error, self.callback_context(py)?)?;
             event_loop.push(Ready::Handle(handle));
             Ok(())
         })

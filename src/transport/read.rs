@@ -9,11 +9,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes};
 
+use super::life::Transport;
 use super::stream::{StreamTransport, none};
 use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
+use crate::ffi::Ref;
 use crate::ffi::buffer::WritableBuffer;
-use crate::ffi::{Ref, call};
 use crate::method0;
 use crate::streams::{self, Landing, StreamReader};
 
@@ -232,7 +233,7 @@ fn resume_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'p
     }
     // asyncio looks at the socket again, and sees the end again if it was there.
     this.ended.set(false);
-    this.context.set(call::copy_context(py)?);
+    this.context.set(this.callback_context(py)?);
     if this.wants_read() {
         this.with_loop(|event_loop| {
             this.enqueue(event_loop);

@@ -133,6 +133,14 @@ impl Transport for StreamTransport {
     fn protocol(&self) -> &Slot {
         &self.protocol
     }
+
+    /// From Python 3.15 on, all callbacks of a connection share the context in which it was made.
+    fn callback_context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self.context.get(py) {
+            Some(context) if cfg!(Py_3_15) => Ok(context),
+            _ => call::copy_context(py),
+        }
+    }
 }
 
 impl FlowControl for StreamTransport {
@@ -270,7 +278,7 @@ impl StreamTransport {
         let py = this.py();
         let (Some(protocol), Some(fd)) = (this.protocol.get(py), this.fd()) else { return Ok(()) };
         let made = protocol.getattr(intern!(py, "connection_made"))?;
-        let context = call::copy_context(py)?;
+        let context = this.callback_context(py)?;
         this.with_loop(|event_loop| {
             let handle = Handle::create1(event_loop, made, this.to_any(), context)?;
             event_loop.watch(py, fd, Source::Stream(this.to_owned()))?;

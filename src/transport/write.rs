@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::close::Closing;
-use super::life::count_lost_write;
+use super::life::{Transport, count_lost_write};
 use super::stream::{StreamTransport, none};
 use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
@@ -260,9 +260,9 @@ fn is_sent_at_once(this: Ref<'_, '_, StreamTransport>) -> PyResult<bool> {
         && this.outgoing.borrow().is_empty())
 }
 
-/// Keeps the current context for what becomes of the write buffer, which was empty until now.
+/// Keeps the context for what becomes of the write buffer, which was empty until now.
 fn remember_context(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
-    this.write_context.set(call::copy_context(this.py())?);
+    this.write_context.set(this.callback_context(this.py())?);
     Ok(())
 }
 
