@@ -31,8 +31,9 @@ WORKLOADS = {
 if DEBUG_BUILD:
     WORKLOADS |= {name: WORKLOADS[name] // 10 for name in ("connections", "handles", "tasks")}
 
-# Caches of the interpreter and of the allocator come and go: less than one block for each round, a few pages.
-BLOCKS = 450
+# Caches of the interpreter and of the allocator come and go, some 600 blocks on Python 3.14: less than one block for each
+# round, a few pages.
+BLOCKS = 900
 MEMORY = 3 << 20
 
 
@@ -44,7 +45,7 @@ def test_nothing_is_left(name: str) -> None:
     assert left["descriptors"] == 0
     # A handful of an object is a cache; one for each round is a leak.
     assert {kind: count for kind, count in left["objects"].items() if count > 20} == {}
-    assert left["blocks"] < BLOCKS
+    assert left["blocks"] < min(BLOCKS, 0.9 * WORKLOADS[name])
     assert left["memory"] < MEMORY
 
 
