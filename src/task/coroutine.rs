@@ -356,20 +356,26 @@ fn awaiter<'py>(awaitable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// What `__await__()` of `awaitable` returned can't be iterated, or is a coroutine.
 #[cold]
 fn bad_awaiter(awaitable: &Bound<'_, PyAny>, awaiter: &Bound<'_, PyAny>) -> PyErr {
-    let name = |object: &Bound<'_, PyAny>| object.get_type().name().map(|name| name.to_string());
+    let full_name = |object: &Bound<'_, PyAny>| {
+        object.get_type().fully_qualified_name().map(|name| name.to_string())
+    };
     let message = || -> PyResult<String> {
         // SAFETY: the awaiter is alive.
         let is_coroutine = unsafe { capi::PyCoro_CheckExact(awaiter.as_ptr()) } != 0;
         Ok(match (is_coroutine, cfg!(Py_3_15)) {
             (true, false) => "__await__() returned a coroutine".into(),
             (false, false) => {
-                format!("__await__() returned non-iterator of type '{}'", name(awaiter)?)
+                format!(
+                    "__await__() returned non-iterator of type '{}'",
+                    awaiter.get_type().name()?
+                )
             }
             (true, true) => {
-                format!("{}.__await__() must return an iterator, not coroutine", name(awaitable)?)
+                let awaitable = full_name(awaitable)?;
+                format!("{awaitable}.__await__() must return an iterator, not coroutine")
             }
             (false, true) => {
-                let (awaitable, awaiter) = (name(awaitable)?, name(awaiter)?);
+                let (awaitable, awaiter) = (full_name(awaitable)?, full_name(awaiter)?);
                 format!("{awaitable}.__await__() must return an iterator, not {awaiter}")
             }
         })

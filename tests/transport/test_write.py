@@ -159,6 +159,10 @@ def _lines(name: str) -> Any:
     }[name]
 
 
+# asyncio keeps what comes before the wrong one there, and never sends anything again.
+to_3_14 = pytest.mark.skipif(sys.version_info >= (3, 15), reason="nothing to compare with")
+
+
 @sides
 @pytest.mark.parametrize(
     "name",
@@ -177,7 +181,7 @@ def _lines(name: str) -> Any:
         "strs",
         "int",
     ]
-    + ["one wrong", "one wrong of many", "raises"],
+    + [pytest.param(name, marks=to_3_14) for name in ["one wrong", "one wrong of many", "raises"]],
 )
 def test_writelines(side: str, name: str) -> None:
     async def scenario(world: World) -> None:
