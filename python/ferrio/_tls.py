@@ -124,7 +124,8 @@ def _take_unread(protocol: asyncio.BaseProtocol) -> bytes:
     """Take what a stream has received and nobody has read: the client may have begun the handshake already."""
     if not isinstance(protocol, StreamReaderProtocol):
         return b""
-    reader: Any = protocol._stream_reader
+    streams: Any = protocol
+    reader = streams._stream_reader
     if reader is None:
         return b""
     if isinstance(reader, StreamReader):

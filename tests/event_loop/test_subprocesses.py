@@ -16,7 +16,7 @@ from typing import Any
 import ferrio
 import pytest
 
-from tests.interpreter import BEFORE_REPAIRS
+from tests.interpreter import BEFORE_REPAIRS, LONG_RUNS
 
 from .side_by_side import both, outcome, within
 
@@ -402,7 +402,7 @@ def test_a_watcher_of_ones_own_is_asked() -> None:
     assert (asked, status) == ([pid], 5)
 
 
-def test_nothing_is_left_of_two_thousand() -> None:
+def test_nothing_is_left_of_thousands() -> None:
     async def one(number: int) -> None:
         process = await asyncio.create_subprocess_exec("/bin/true", stdin=PIPE, stdout=PIPE)
         await process.communicate()
@@ -417,7 +417,7 @@ def test_nothing_is_left_of_two_thousand() -> None:
         gc.collect()
         before = len(os.listdir("/dev/fd")), children()
         blocks = sys.getallocatedblocks()
-        runner.run(rounds(2_000))
+        runner.run(rounds(10_000 if LONG_RUNS else 2_000))
         gc.collect()
         assert (len(os.listdir("/dev/fd")), children()) == before
         assert sys.getallocatedblocks() - blocks < 500

@@ -14,7 +14,7 @@ from tests.interpreter import DEBUG_BUILD
 WORKLOADS = {
     "connections": 100_000,
     "servers": 2_000,
-    "streams": 5_000,
+    "streams": 10_000,
     "unix": 10_000,
     "pipes": 10_000,
     "sockets": 10_000,

@@ -11,12 +11,12 @@ import weakref
 import ferrio
 import pytest
 
-from tests.interpreter import DEBUG_BUILD
+from tests.interpreter import DEBUG_BUILD, LONG_RUNS
 
 from .support import Diary, run
 
 # A debug build is slow.
-ROUNDS = 500 if DEBUG_BUILD else 2000
+ROUNDS = 10_000 if LONG_RUNS else 500 if DEBUG_BUILD else 2_000
 
 
 @pytest.mark.timeout(300)
