@@ -31,8 +31,8 @@ WORKLOADS = {
 if DEBUG_BUILD:
     WORKLOADS |= {name: WORKLOADS[name] // 10 for name in ("connections", "handles", "tasks")}
 
-# Caches of the interpreter and of the allocator come and go, some 600 blocks on Python 3.14: less than one block for each
-# round, a few pages.
+# Caches of the interpreter and of the allocator come and go, some 600 blocks on Python 3.14: less than one block for
+# each round, a few pages.
 BLOCKS = 900
 MEMORY = 3 << 20
 
