@@ -518,6 +518,8 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             slots: vec![init_slot!(Timeout, init), unary_slot!(Timeout, capi::Py_tp_repr, repr)],
             constructible: true,
             weak_references: true,
+            // asyncio's is final for type checkers alone: async_timeout derives from it.
+            subclassable: true,
             ..Definition::default()
         },
     )?;

@@ -61,10 +61,10 @@ def test_a_slow_step_of_a_task_is_logged(loop: Loop, caplog: pytest.LogCaptureFi
     loop.set_debug(True)
     loop.slow_callback_duration = 0.01
     loop.run_until_complete(main())
-    messages = [record.getMessage() for record in caplog.records]
-    assert len(messages) == 1
-    assert messages[0].startswith("Executing <Task ")
-    assert "coro=<test_a_slow_step_of_a_task_is_logged.<locals>.main() " in messages[0]
+    # On a busy machine another step is slow as well.
+    message = [record.getMessage() for record in caplog.records][-1]
+    assert message.startswith("Executing <Task ")
+    assert "coro=<test_a_slow_step_of_a_task_is_logged.<locals>.main() " in message
 
 
 def test_a_quick_callback_is_not_logged(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:

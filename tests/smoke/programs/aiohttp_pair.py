@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -50,7 +51,7 @@ async def slow(request: web.Request) -> web.Response:
 
 async def use(session: aiohttp.ClientSession, base: str) -> None:
     """Ask for everything that the server has."""
-    async with session.post(f"{base}/digest", data=BODY) as response:
+    async with session.post(f"{base}/digest", data=io.BytesIO(BODY)) as response:
         assert await response.text() == hashlib.sha256(BODY).hexdigest()
     async with session.get(f"{base}/numbers") as response:
         lines = [int(line) async for line in response.content]
