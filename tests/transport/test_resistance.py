@@ -187,3 +187,37 @@ def test_resets_in_the_middle_of_writes_leave_the_others_alone() -> None:
     ferrio.run(main())
     assert lost.count(type(None)) == 4
     assert sum(issubclass(kind, ConnectionError) for kind in lost) == 4
+
+
+# Linux's TCP_REPAIR: a socket that is closed in this state says nothing to its peer.
+TCP_REPAIR = 19
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can let a peer vanish without a word")
+@pytest.mark.parametrize("make_loop", [asyncio.SelectorEventLoop, ferrio.new_event_loop])
+def test_a_peer_that_vanished_is_missed_by_the_next_write(make_loop: Any) -> None:
+    class Half(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            made.set_result(transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.set_result(exc)
+
+    async def main() -> None:
+        nonlocal made, lost
+        loop = asyncio.get_running_loop()
+        made, lost = loop.create_future(), loop.create_future()
+        server = await loop.create_server(Half, "127.0.0.1", 0)
+        peer = socket.create_connection(server.sockets[0].getsockname())
+        transport = await made
+        peer.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        peer.close()
+        assert not lost.done()
+        transport.write(b"is anybody there?")
+        assert isinstance(await asyncio.wait_for(lost, 20), ConnectionResetError)
+        server.close()
+
+    made: Any = None
+    lost: Any = None
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(main())
