@@ -66,7 +66,7 @@ def _draw_table(panel: Axes, table: Mapping[str, Any]) -> None:
             panel.vlines(values["target"], row - 0.45, row + 0.45, colors="black", linewidth=1.2)
     panel.axvline(1, color="black", linewidth=0.6, linestyle=":")
     panel.set_yticks(range(len(table["rows"])), [row["title"] for row in table["rows"]])
-    panel.invert_yaxis()
+    panel.set_ylim(len(table["rows"]) - 0.4, -0.6)
     panel.set_xlim(left=0)
     panel.set_title(table["title"], loc="left", fontsize=10)
     panel.spines[["top", "right"]].set_visible(False)
