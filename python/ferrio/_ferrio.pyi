@@ -380,6 +380,17 @@ class Loop:
     def _remove_writer(self, fd: FileDescriptorLike, /) -> bool: ...
     def _ensure_fd_no_transport(self, fd: FileDescriptorLike, /) -> None: ...
 
+    # Names.
+    def _addrinfo_of_literal(
+        self,
+        host: str | bytes | None,
+        port: bytes | str | int | None,
+        family: int,
+        type: int,
+        proto: int,
+        flags: int,
+    ) -> list[Any] | None: ...
+
     # Sockets.
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes: ...
     async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int: ...

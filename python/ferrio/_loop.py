@@ -19,6 +19,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from . import _ferrio, _tls
+from ._names import Names
 from ._sendfile import Sendfile
 from ._signals import Signals, in_main_thread
 from ._subprocesses import Subprocesses
@@ -32,7 +33,7 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
         waiter.set_result(None)
 
 
-class Loop(UnixSockets, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
+class Loop(UnixSockets, Names, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
     """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there."""
 
     if TYPE_CHECKING:

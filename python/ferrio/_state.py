@@ -11,6 +11,7 @@ class State(_ferrio.Loop):
     """The native loop with a slot for every attribute that a loop sets on itself."""
 
     slow_callback_duration: float
+    _executor_shutdown_called: bool
 
     __slots__ = (  # noqa: RUF023 - by who sets them
         # What asyncio.BaseEventLoop sets, of all Python versions.

@@ -11,6 +11,7 @@
 //! - `sockets.rs`, `socket_call.rs`, `readiness.rs`: `sock_recv` and its like, the coroutines that they return, and
 //!   what is remembered of their sockets;
 //! - `servers.rs`, `connections.rs`, `pipes.rs`: sockets and files that become transports;
+//! - `dns.rs`: the addresses that need no name server;
 //! - `debug.rs`: what messages need.
 
 use std::cell::{Cell, RefCell};
@@ -31,6 +32,7 @@ use crate::{attribute, init_slot, method0};
 
 mod connections;
 mod debug;
+mod dns;
 pub mod handle;
 mod io;
 mod pipes;
@@ -373,6 +375,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     methods.extend(connections::methods());
     methods.extend(servers::methods());
     methods.extend(pipes::methods());
+    methods.extend(dns::methods());
     let class = build::<Loop>(
         &py.get_type::<PyAny>(),
         Definition {

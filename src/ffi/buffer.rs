@@ -4,6 +4,9 @@ use std::mem::MaybeUninit;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::{Slot, Traversal, Visit};
 
 /// A buffer borrowed from a Python object, given back when this is dropped.
 pub struct ReadableBuffer(ffi::Py_buffer);
@@ -80,8 +83,42 @@ impl WritableBuffer {
 /// `bytes`, for who only writes them.
 pub fn as_uninit(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
     // SAFETY: the same bytes under a weaker promise. What is written there is initialised, for the only writers are
-    // decryptors, which copy whole bytes.
+    // decryptors and the system, which copy whole bytes.
     unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len()) }
+}
+
+/// A `bytes` object that is kept alive. Its content is read, and the object dropped, without Python code running.
+pub struct KeptBytes {
+    object: Slot,
+    start: *const u8,
+    length: usize,
+}
+
+impl KeptBytes {
+    /// Keeps `bytes`, which is of no subclass.
+    pub fn new(bytes: Bound<'_, PyBytes>) -> Self {
+        let (start, length) = (bytes.as_bytes().as_ptr(), bytes.as_bytes().len());
+        KeptBytes { object: Slot::new(bytes.into_any()), start, length }
+    }
+
+    /// Gives the object away; what is kept is no bytes from then on.
+    pub fn take<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.length = 0;
+        self.object.take(py)
+    }
+
+    /// Reports the object to the garbage collector.
+    pub fn traverse(&self, visit: &Visit) -> Traversal {
+        visit.slot(&self.object)
+    }
+}
+
+impl AsRef<[u8]> for KeptBytes {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the content of a bytes object stays where it is while the slot keeps the object alive, and nobody
+        // changes it. Without an object the length is 0, and the pointer is not null.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
 }
 
 unsafe extern "C" {

@@ -7,10 +7,17 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PySlice};
 
+use crate::ffi::buffer::KeptBytes;
 use crate::ffi::{Slot, Traversal, Visit};
 
-/// How much one landing takes: the most that asyncio receives at once.
-const LANDING_SIZE: usize = 256 * 1024;
+/// The most that a stream socket is asked for at once.
+///
+/// Not the 256 KiB of asyncio: on a loopback interface, whose packets take 65,483 bytes, an echo of that much ends in a packet
+/// of a few hundred bytes, and that costs nearly as much as a full one.
+pub const RECEIVE_SIZE: usize = 250 * 1024;
+
+/// How much one landing takes.
+const LANDING_SIZE: usize = RECEIVE_SIZE;
 
 /// How many landings a thread keeps for the next ones.
 const LANDINGS_KEPT: usize = 16;
@@ -70,17 +77,33 @@ impl Drop for Landing {
     }
 }
 
+/// What holds the bytes.
+enum Memory {
+    Own(Vec<u8>),
+    /// A block as it was received: who reads all of it gets the object itself.
+    Block(KeptBytes),
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory::Own(Vec::new())
+    }
+}
+
 /// Bytes in the middle of some memory.
 #[derive(Default)]
 struct Queue {
-    memory: Vec<u8>,
+    memory: Memory,
     start: usize,
     end: usize,
 }
 
 impl Queue {
     fn as_slice(&self) -> &[u8] {
-        &self.memory[self.start..self.end]
+        match &self.memory {
+            Memory::Own(memory) => &memory[self.start..self.end],
+            Memory::Block(block) => &block.as_ref()[self.start..self.end],
+        }
     }
 
     fn len(&self) -> usize {
@@ -88,33 +111,52 @@ impl Queue {
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        self.make_room(bytes.len());
-        let end = self.end + bytes.len();
-        self.memory[self.end..end].copy_from_slice(bytes);
-        self.end = end;
+        let memory = self.make_room(bytes.len());
+        memory[..bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
     }
 
-    fn make_room(&mut self, count: usize) {
-        if self.memory.len() - self.end >= count {
-            return;
-        }
+    /// Where the next bytes go; at least `count` of them have room.
+    fn make_room(&mut self, count: usize) -> &mut [u8] {
         let length = self.len();
-        // Moving what is there must be cheap beside what was read since the last time.
-        if length <= self.start && self.memory.len() - length >= count {
-            self.memory.copy_within(self.start..self.end, 0);
-        } else {
+        let fits = match &mut self.memory {
+            Memory::Own(memory) if memory.len() - self.end >= count => true,
+            // Moving what is there must be cheap beside what was read since the last time.
+            Memory::Own(memory) if length <= self.start && memory.len() - length >= count => {
+                memory.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, length);
+                true
+            }
+            _ => false,
+        };
+        if !fits {
             let mut larger = vec![0; (length + count).max(2 * length)];
             larger[..length].copy_from_slice(self.as_slice());
-            Landing::give_back(std::mem::replace(&mut self.memory, larger));
+            self.hold(Memory::Own(larger), length);
         }
-        self.start = 0;
-        self.end = length;
+        match &mut self.memory {
+            Memory::Own(memory) => &mut memory[self.end..],
+            Memory::Block(_) => &mut [],
+        }
     }
 
-    fn become_landing(&mut self, landing: &mut Landing, count: usize) {
-        std::mem::swap(&mut self.memory, &mut landing.0);
-        self.start = 0;
-        self.end = count;
+    /// Makes the first `count` bytes of `memory` what there is.
+    fn hold(&mut self, memory: Memory, count: usize) {
+        if let Memory::Own(old) = std::mem::replace(&mut self.memory, memory) {
+            Landing::give_back(old);
+        }
+        (self.start, self.end) = (0, count);
+    }
+
+    /// The object that is all there is, if at most `count` bytes are, and all of them are one object.
+    fn take_block<'py>(&mut self, py: Python<'py>, count: usize) -> Option<Bound<'py, PyAny>> {
+        let Memory::Block(block) = &mut self.memory else { return None };
+        if self.start > 0 || count < self.end {
+            return None;
+        }
+        let block = block.take(py);
+        self.hold(Memory::default(), 0);
+        block
     }
 
     fn discard(&mut self, count: usize) {
@@ -123,8 +165,8 @@ impl Queue {
             return;
         }
         (self.start, self.end) = (0, 0);
-        if self.memory.len() > KEPT {
-            Landing::give_back(std::mem::take(&mut self.memory));
+        if !matches!(&self.memory, Memory::Own(memory) if memory.len() <= KEPT) {
+            self.hold(Memory::default(), 0);
         }
     }
 }
@@ -193,15 +235,30 @@ impl Buffer {
     /// Adds the first `count` bytes of `landing` at the end. Raises as [`append`](Self::append) does.
     pub fn land(&self, py: Python<'_>, mut landing: Landing, count: usize) -> PyResult<()> {
         if count > SMALL && self.len(py) == 0 && self.shown.is_empty() {
-            self.queue.borrow_mut().become_landing(&mut landing, count);
+            let memory = std::mem::take(&mut landing.0);
+            self.queue.borrow_mut().hold(Memory::Own(memory), count);
             return Ok(());
         }
         self.append(py, &landing[..count])
     }
 
+    /// Adds a block at the end, without a copy if nothing is there. Raises as [`append`](Self::append) does.
+    pub fn add_block(&self, block: Bound<'_, PyBytes>) -> PyResult<()> {
+        let py = block.py();
+        if self.len(py) > 0 || !self.shown.is_empty() {
+            return self.append(py, block.as_bytes());
+        }
+        let length = block.as_bytes().len();
+        self.queue.borrow_mut().hold(Memory::Block(KeptBytes::new(block)), length);
+        Ok(())
+    }
+
     /// Takes the first bytes out, at most `count`. Raises `MemoryError`, and as [`append`](Self::append) does.
     #[inline]
     pub fn take<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(block) = self.queue.borrow_mut().take_block(py, count) {
+            return Ok(block);
+        }
         let count = count.min(self.len(py));
         // Bytes are no container: making them doesn't run the collector while the queue is borrowed.
         let bytes = self.with(py, |all| PyBytes::new(py, &all[..count]));

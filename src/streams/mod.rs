@@ -30,7 +30,7 @@ mod search;
 mod subclass;
 mod writer;
 
-pub use buffer::Landing;
+pub use buffer::{Landing, RECEIVE_SIZE};
 pub use protocol::StreamReaderProtocol;
 pub use reader::StreamReader;
 pub use writer::StreamWriter;

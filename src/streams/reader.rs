@@ -141,6 +141,13 @@ impl<'py> Ref<'_, 'py, StreamReader> {
         self.received()
     }
 
+    /// Takes `block`, which a transport received. Raises as [`receive`](Self::receive) does.
+    pub fn receive_block(self, block: Bound<'py, PyBytes>) -> PyResult<()> {
+        self.check_open()?;
+        self.buffer.add_block(block)?;
+        self.received()
+    }
+
     fn check_open(self) -> PyResult<()> {
         if self.eof.get() {
             return Err(PyAssertionError::new_err("feed_data after feed_eof"));

@@ -51,8 +51,7 @@ impl Address {
         if let Some(address) = self.0.as_socket_ipv6() {
             let host: &Ipv6Addr = address.ip();
             let flow = u32::from_be(address.flowinfo());
-            return (scoped(host, address.scope_id()), address.port(), flow, address.scope_id())
-                .into_bound_py_any(py);
+            return (text(host), address.port(), flow, address.scope_id()).into_bound_py_any(py);
         }
         if let Some(name) = self.0.as_abstract_namespace() {
             let mut full = vec![0];
@@ -67,18 +66,13 @@ impl Address {
     }
 }
 
-/// The text of an IPv6 address, with the interface of a link-local one, as `getnameinfo` writes it.
-fn scoped(host: &Ipv6Addr, scope: u32) -> String {
-    if scope == 0 {
-        return host.to_string();
+/// The text of an IPv6 address as the system's `inet_ntop` writes it: `::1.2.3.4` where Rust has `::102:304`. The
+/// interface of a link-local one is no part of it.
+fn text(host: &Ipv6Addr) -> String {
+    match host.segments() {
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
+            format!("::{}", Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
+        }
+        _ => host.to_string(),
     }
-    let mut name = [0; libc::IF_NAMESIZE];
-    // SAFETY: the buffer has the size that the call asks for.
-    let found = unsafe { libc::if_indextoname(scope, name.as_mut_ptr()) };
-    if found.is_null() {
-        return format!("{host}%{scope}");
-    }
-    // SAFETY: on success the buffer holds a terminated string.
-    let name = unsafe { std::ffi::CStr::from_ptr(name.as_ptr()) };
-    format!("{host}%{}", name.to_string_lossy())
 }

@@ -1,7 +1,10 @@
 //! The way in: from the socket to the protocol.
 
 use std::cell::{Cell, RefCell};
+use std::hint::black_box;
 use std::io;
+use std::mem::MaybeUninit;
+use std::sync::Once;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi as capi;
@@ -14,12 +17,15 @@ use super::stream::{StreamTransport, none};
 use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
 use crate::ffi::Ref;
-use crate::ffi::buffer::WritableBuffer;
+use crate::ffi::buffer::{BytesBuilder, WritableBuffer, as_uninit};
 use crate::method0;
-use crate::streams::{self, Landing, StreamReader};
+use crate::streams::{self, Landing, RECEIVE_SIZE, StreamReader};
 
 /// The most that one read takes: asyncio's own limit.
 pub const READ_SIZE: usize = 256 * 1024;
+
+/// After a read of so much the next one is made in place: the copy of a few bytes is cheaper than a block that is cut to them.
+const BULK: usize = 16 * 1024;
 
 const READ_ERROR: &str = "Fatal read error on socket transport";
 
@@ -56,13 +62,17 @@ pub(super) fn read_once(transport: Ref<'_, '_, StreamTransport>) -> PyResult<()>
 
 fn read_data(transport: Ref<'_, '_, StreamTransport>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = transport.py();
-    let read = LANDING.with_borrow_mut(|landing| {
-        let count = receive(&transport, landing)?;
-        // Bytes are no container: making them doesn't run the collector while the landing place is borrowed.
-        Ok(count.map(|count| PyBytes::new(py, &landing[..count])))
-    });
+    let read = if transport.bulk.get() {
+        receive_block(py, &transport)
+    } else {
+        LANDING.with_borrow_mut(|landing| {
+            let count = receive(&transport, as_uninit(&mut landing[..RECEIVE_SIZE]))?;
+            // Bytes are no container: making them doesn't run the collector while the landing place is borrowed.
+            Ok(count.map(|count| PyBytes::new(py, &landing[..count])))
+        })
+    };
     match read {
-        Err(error) => transport.fatal_error(os_error(error), READ_ERROR),
+        Err(error) => transport.fatal_error(error, READ_ERROR),
         Ok(Read::Empty) => Ok(()),
         Ok(Read::End) => ended(transport),
         Ok(Read::Data(data)) => {
@@ -79,14 +89,21 @@ fn read_into_stream(
     transport: Ref<'_, '_, StreamTransport>,
     reader: Ref<'_, '_, StreamReader>,
 ) -> PyResult<()> {
-    let mut landing = Landing::take();
-    match receive(&transport, &mut landing) {
-        Err(error) => transport.fatal_error(os_error(error), READ_ERROR),
-        Ok(Read::Empty) => Ok(()),
+    let read = if transport.bulk.get() {
+        receive_block(transport.py(), &transport)
+            .map(|read| read.map(|block| reader.receive_block(block)))
+    } else {
+        let mut landing = Landing::take();
+        receive(&transport, as_uninit(&mut landing))
+            .map(|read| read.map(|count| reader.receive(landing, count)))
+    };
+    match read {
+        Err(error) => transport.fatal_error(error, READ_ERROR),
+        Ok(Read::Empty | Read::Data(Ok(()))) => Ok(()),
         Ok(Read::End) => ended(transport),
-        Ok(Read::Data(count)) => reader.receive(landing, count).or_else(|error| {
+        Ok(Read::Data(Err(error))) => {
             transport.fatal_error(error, "Fatal error: protocol.data_received() call failed.")
-        }),
+        }
     }
 }
 
@@ -101,14 +118,14 @@ fn read_ciphertext(
 ) -> PyResult<()> {
     let Some(tls) = Ref::<TlsTransport>::cast_exact(protocol) else { return Ok(()) };
     let mut landing = CIPHERTEXT.take().unwrap_or_else(|| vec![0; READ_SIZE].into_boxed_slice());
-    let read = receive(&transport, &mut landing);
+    let read = receive(&transport, as_uninit(&mut landing[..RECEIVE_SIZE]));
     let outcome = match read {
         Ok(Read::Data(count)) => tls.ciphertext_received(&landing[..count]),
         _ => Ok(()),
     };
     CIPHERTEXT.set(Some(landing));
     match (read, outcome) {
-        (Err(error), _) => transport.fatal_error(os_error(error), READ_ERROR),
+        (Err(error), _) => transport.fatal_error(error, READ_ERROR),
         (Ok(Read::End), _) => ended(transport),
         (Ok(_), Ok(())) => Ok(()),
         (Ok(_), Err(error)) => {
@@ -136,7 +153,7 @@ fn read_into_buffer(
     };
     // The descriptor is looked up after the buffer's own Python code, if it has some, has run.
     let read = match WritableBuffer::of(&buffer) {
-        Ok(mut bytes) => receive(&transport, bytes.as_mut_slice()).map_err(os_error),
+        Ok(mut bytes) => receive(&transport, bytes.as_uninit()),
         Err(_) => Err(PyTypeError::new_err(format!(
             "recv_into() argument 1 must be read-write bytes-like object, not {}",
             if buffer.is_none() { "None".into() } else { buffer.get_type().name()?.to_string() }
@@ -168,14 +185,41 @@ impl<T> Read<T> {
     }
 }
 
-/// Receives into `room` and remembers whether there may be more.
-fn receive(transport: &StreamTransport, room: &mut [u8]) -> io::Result<Read<usize>> {
+/// Receives into a `bytes` object of its own. Raises the system's error, and `MemoryError`.
+fn receive_block<'py>(
+    py: Python<'py>,
+    transport: &StreamTransport,
+) -> PyResult<Read<Bound<'py, PyBytes>>> {
+    keep_blocks();
+    let mut block = BytesBuilder::with_capacity(py, RECEIVE_SIZE)?;
+    match receive(transport, &mut block.room(py, RECEIVE_SIZE)?[..RECEIVE_SIZE])? {
+        Read::Data(count) => {
+            block.advance(count);
+            Ok(Read::Data(block.finish(py)?.cast_into()?))
+        }
+        Read::Empty => Ok(Read::Empty),
+        Read::End => Ok(Read::End),
+    }
+}
+
+/// Has the allocator keep blocks that are freed for the next ones.
+///
+/// That of glibc gives a block of 128 KiB or more back to the system, and every page of the next one is a fault, until the
+/// first one that is freed raises the bound to its size.
+fn keep_blocks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| drop(black_box(Vec::<u8>::with_capacity(4 * RECEIVE_SIZE))));
+}
+
+/// Receives into `room`, and remembers whether there may be more, and whether it was much. Raises the system's error.
+fn receive(transport: &StreamTransport, room: &mut [MaybeUninit<u8>]) -> PyResult<Read<usize>> {
     let Some(fd) = transport.fd() else { return Ok(Read::Empty) };
     // SAFETY: the pointer and the length are those of a slice that is borrowed for the call.
     match unsafe { libc::recv(fd, room.as_mut_ptr().cast(), room.len(), 0) } {
         0 => Ok(Read::End),
         count if count > 0 => {
             let count = count as usize;
+            transport.bulk.set(count >= BULK);
             // A read that left room drained the socket, and the poller tells when more comes. It tells nothing
             // more about a peer that hung up: then reading goes on until the end.
             if count < room.len() && transport.short_read_drains.get() && !transport.hung_up.get() {
@@ -191,7 +235,7 @@ fn receive(transport: &StreamTransport, room: &mut [u8]) -> io::Result<Read<usiz
                     Ok(Read::Empty)
                 }
                 io::ErrorKind::Interrupted => Ok(Read::Empty),
-                _ => Err(error),
+                _ => Err(os_error(error)),
             }
         }
     }

@@ -57,6 +57,8 @@ pub struct StreamTransport {
     /// Whether a read that left room took all there was. Not so for Unix sockets, where a read stops where file
     /// descriptors were sent along, and not once urgent data has come, where it stops as well.
     pub(super) short_read_drains: Cell<bool>,
+    /// Whether the last read gave much.
+    pub(super) bulk: Cell<bool>,
     /// Whether the end of the stream was read.
     pub(super) ended: Cell<bool>,
     pub(super) paused: Cell<bool>,

@@ -16,9 +16,9 @@ use super::life::{Transport, count_lost_write};
 use super::stream::{StreamTransport, none};
 use super::tls::TlsTransport;
 use crate::event_loop::readers::os_error;
-use crate::ffi::buffer::ReadableBuffer;
+use crate::ffi::buffer::{KeptBytes, ReadableBuffer};
 use crate::ffi::error::both;
-use crate::ffi::{Ref, Slot, Traversal, Visit, call};
+use crate::ffi::{Ref, Traversal, Visit, call};
 use crate::{method_named1, method0};
 
 /// What is gathered during a turn is sent early beyond this many bytes: waiting longer saves no system call.
@@ -28,8 +28,8 @@ const WRITE_ERROR: &str = "Fatal write error on socket transport";
 
 /// Bytes on their way out.
 pub enum Chunk {
-    /// Immutable bytes, kept alive and not copied. They hold no reference to anything.
-    Bytes(Slot, *const u8, usize),
+    /// Immutable bytes, not copied.
+    Bytes(KeptBytes),
     /// A copy of what the caller may change after `write`.
     Copy(Vec<u8>),
 }
@@ -38,7 +38,7 @@ impl Chunk {
     /// Reports what the chunk owns to the garbage collector.
     pub fn traverse(&self, visit: &Visit) -> Traversal {
         match self {
-            Chunk::Bytes(bytes, ..) => visit.slot(bytes),
+            Chunk::Bytes(bytes) => bytes.traverse(visit),
             Chunk::Copy(_) => Ok(()),
         }
     }
@@ -47,11 +47,7 @@ impl Chunk {
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
         match self {
-            // SAFETY: a bytes object's content stays where it is while the slot keeps the object alive, and nobody
-            // changes it.
-            Chunk::Bytes(_, start, length) => unsafe {
-                std::slice::from_raw_parts(*start, *length)
-            },
+            Chunk::Bytes(bytes) => bytes.as_ref(),
             Chunk::Copy(copy) => copy,
         }
     }
@@ -82,10 +78,7 @@ impl<'py> Given<'py> {
     /// The bytes to keep. What was lent is given back later, for that may run Python code.
     pub(super) fn to_chunk(&self) -> Chunk {
         match self {
-            Given::Bytes(bytes) => {
-                let (start, length) = (bytes.as_bytes().as_ptr(), bytes.as_bytes().len());
-                Chunk::Bytes(Slot::new(bytes.clone().into_any()), start, length)
-            }
+            Given::Bytes(bytes) => Chunk::Bytes(KeptBytes::new(bytes.clone())),
             Given::Lent(buffer) => Chunk::Copy(buffer.as_slice().to_vec()),
         }
     }
