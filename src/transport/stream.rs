@@ -70,8 +70,10 @@ pub struct StreamTransport {
     /// Whether the socket took less than it was offered, and the poller has not said since that it takes more.
     pub(super) full: Cell<bool>,
     pub(super) eof_written: Cell<bool>,
-    /// The loop's turn in which a write was last sent.
+    /// The loop's turn in which something was last written.
     pub(super) write_turn: Cell<u64>,
+    /// Whether that turn wrote more than once.
+    pub(super) wrote_several: Cell<bool>,
     pub(super) flush_queued: Cell<bool>,
     /// What ends when the write buffer is empty, while a file is sent.
     pub(super) empty_waiter: Slot,

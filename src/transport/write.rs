@@ -1,7 +1,9 @@
 //! The way out: from `write()` to the socket.
 //!
 //! The first write of a turn is tried at once. What the same turn writes after it is gathered and leaves in one system
-//! call at the turn's end, and so does everything when the socket takes no more for a while.
+//! call at the turn's end, and so does everything when the socket takes no more for a while. Who wrote several times in
+//! one turn is likely to do it again, as an HTTP server does that writes the head of an answer and then its body: in the
+//! next turn that writes, the first write waits for the others.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -245,12 +247,19 @@ pub(super) fn warn_lost<'py, T: Closing>(this: Ref<'_, 'py, T>) -> PyResult<Boun
     none(this.py())
 }
 
-/// Whether a write of now is sent at once: nothing waits before it, and it is the first of this turn, or the loop
-/// doesn't run and no turn will end.
+/// Whether a write of now is sent at once: nothing waits before it, and it is the first of this turn and no others are
+/// expected, or the loop doesn't run and no turn will end.
 fn is_sent_at_once(this: Ref<'_, '_, StreamTransport>) -> PyResult<bool> {
     let turn = this.with_loop(|event_loop| Ok(event_loop.turn()))?;
-    Ok(turn.is_none_or(|turn| this.write_turn.replace(turn) != turn)
-        && this.outgoing.borrow().is_empty())
+    let alone = match turn {
+        Some(turn) if this.write_turn.replace(turn) == turn => {
+            this.wrote_several.set(true);
+            false
+        }
+        Some(_) => !this.wrote_several.replace(false),
+        None => true,
+    };
+    Ok(alone && this.outgoing.borrow().is_empty())
 }
 
 /// Keeps the context for what becomes of the write buffer, which was empty until now.
@@ -348,7 +357,7 @@ pub(super) fn send_and_settle(this: Ref<'_, '_, StreamTransport>) -> PyResult<()
 }
 
 impl Ref<'_, '_, StreamTransport> {
-    /// Whether a write of now would wait for the end of the turn: what [`is_sent_at_once`] finds, without beginning.
+    /// Whether a write of now would wait for the end of the turn behind others, which nothing of it changes.
     pub(super) fn gathers(self) -> PyResult<bool> {
         let turn = self.with_loop(|event_loop| Ok(event_loop.turn()))?;
         Ok(turn.is_some_and(|turn| {

@@ -267,6 +267,30 @@ def test_writes_of_all_sizes_arrive_in_order(kind: Any, side: str, seed: int) ->
         assert [event[1] for event in events if event[0] == "equal"] == [True]
 
 
+def test_who_wrote_several_times_in_a_turn_is_expected_to_do_so_again() -> None:
+    """How much has left after each write; a list is a turn."""
+    left: list[list[int]] = []
+
+    async def scenario(world: World) -> None:
+        # What is sent through a Unix socket is there at once.
+        transport, _, peer = await world.connect(lambda: Recorder(world), "unix")
+        for writes in (1, 2, 2, 1, 1, 3, 1):
+            await asyncio.sleep(0)
+            received = 0
+            left.append([])
+            for _ in range(writes):
+                transport.write(b"x")
+                if select.select([peer], [], [], 0)[0]:
+                    received += len(peer.recv(100))
+                left[-1].append(received)
+            await world.peer_reads(peer, writes - received)
+
+    compare(scenario)
+    asyncios, ferrios = left[:7], left[7:]
+    assert asyncios == [[1], [1, 2], [1, 2], [1], [1], [1, 2, 3], [1]]
+    assert ferrios == [[1], [1, 1], [0, 0], [0], [1], [1, 1, 1], [0]]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_writes_while_the_loop_stands_still(count: int) -> None:
     """Outside of a turn there is no end of the turn to wait for."""
