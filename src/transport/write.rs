@@ -125,14 +125,21 @@ fn write<'py>(
     none(py)
 }
 
-/// Sends `bytes`, now or as soon as the socket takes them: what a layer above writes.
-pub(super) fn write_owned(this: Ref<'_, '_, StreamTransport>, bytes: Vec<u8>) -> PyResult<()> {
+/// Sends `bytes`, now or as soon as the socket takes them: what a layer above writes. Returns the buffer when it is not needed
+/// any more.
+pub(super) fn write_owned(
+    this: Ref<'_, '_, StreamTransport>,
+    mut bytes: Vec<u8>,
+) -> PyResult<Option<Vec<u8>>> {
     if this.lost.get() > 0 {
-        return warn_lost(this).map(drop);
+        return warn_lost(this).map(|_| Some(bytes));
     }
     match send_at_once(this, &bytes)? {
-        Some(sent) => keep(this, Chunk::Copy(bytes), sent),
-        None => Ok(()),
+        Some(sent) => {
+            bytes.shrink_to_fit(); // It may have been a larger write's before.
+            keep(this, Chunk::Copy(bytes), sent).map(|()| None)
+        }
+        None => Ok(Some(bytes)),
     }
 }
 

@@ -1,6 +1,8 @@
 """Connections that go well: what goes in comes out, and `get_extra_info` tells about it."""
 
+import _ssl
 import asyncio
+import ctypes
 import shutil
 import ssl
 from typing import Any
@@ -61,6 +63,38 @@ def test_echo(make_loop, certificates, size, version, echo):
         server, transport, protocol = await connected(
             certificates, echo, client=certificates.client(**version)
         )
+        transport.write(message)
+        assert await protocol.receive(size) == message
+        transport.close()
+        await protocol.lost
+        server.close()
+        return protocol.lines
+
+    assert "connection_lost None" in run(make_loop(), main())
+
+
+# `_ssl` itself takes them for the connection's.
+@pytest.mark.parametrize("make_loop", ["openssl"], indirect=True)
+def test_errors_that_others_left_with_openssl_are_not_the_connections(make_loop, certificates):
+    """`SSL_get_error` looks at a queue of the thread's, where another user of the library may have left something."""
+    library = ctypes.CDLL(_ssl.__file__)
+    try:
+        new, put = library.ERR_new, library.ERR_set_error
+    except AttributeError:
+        pytest.skip("OpenSSL before 3.0")
+    size = 2 << 20
+    message = bytes(range(256)) * (size // 256)
+
+    class Careless(Echo):
+        def data_received(self, data: bytes) -> None:
+            new()
+            put(20, 1, None)
+            super().data_received(data)
+            new()
+            put(20, 1, None)
+
+    async def main():
+        server, transport, protocol = await connected(certificates, Careless)
         transport.write(message)
         assert await protocol.receive(size) == message
         transport.close()

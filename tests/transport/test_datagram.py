@@ -897,6 +897,58 @@ def test_ten_thousand_rounds_leak_nothing() -> None:
     assert after[2] - peak < 900
 
 
+def test_the_tuples_of_many_peers_are_kept_and_each_is_answered() -> None:
+    """The tuples come back as the same objects as long as the table has places: but for a few whose places coincide."""
+    heard: dict[Any, list[Any]] = {}
+
+    class Server(asyncio.DatagramProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            heard.setdefault(addr, []).append(addr)
+            self.transport.sendto(data, addr)
+
+    def ask(loop: asyncio.AbstractEventLoop, peer: socket.socket, address: Any, text: bytes) -> Any:
+        peer.sendto(text, address)
+        return loop.sock_recv(peer, 100)
+
+    def new_peer() -> socket.socket:
+        peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        peer.setblocking(False)
+        peer.bind(INET)
+        return peer
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server, _ = await loop.create_datagram_endpoint(Server, local_addr=INET)
+        address = server.get_extra_info("sockname")
+        peers = [new_peer() for _ in range(64)]
+        for turn in range(3):
+            for number, peer in enumerate(peers):
+                text = b"%d %d" % (turn, number)
+                assert await ask(loop, peer, address, text) == text
+        names = [peer.getsockname() for peer in peers]
+        assert sorted(heard) == sorted(names)
+        kept = [name for name in names if heard[name][1] is heard[name][2]]
+        assert len(kept) > 40
+        # More than the table ever holds.
+        heard.clear()
+        for number in range(1500):
+            with new_peer() as peer:
+                text = b"%d" % number
+                assert await ask(loop, peer, address, text) == text
+                assert peer.getsockname() in heard
+        for number, peer in enumerate(peers):
+            text = b"again %d" % number
+            assert await ask(loop, peer, address, text) == text
+            assert peer.getsockname() in heard
+            peer.close()
+        server.close()
+
+    ferrio.run(main())
+
+
 @pytest.fixture(autouse=True)
 def _no_garbage_of_others() -> None:
     gc.collect()

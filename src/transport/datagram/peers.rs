@@ -1,7 +1,8 @@
 //! The addresses of peers: as Python has them, and as the kernel wants them.
 //!
 //! A server hears from the same peers again and again, and mostly answers the one it has just heard. So the tuples that
-//! the protocol gets are kept for a while, and the last one is known again when it comes back.
+//! the protocol gets are kept for a while, and the last one is known again when it comes back. To make one takes longer than
+//! all else that ferrio does for a datagram, so the table grows with the number of peers.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -13,14 +14,18 @@ use socket2::SockAddr;
 use crate::ffi::{Slot, Traversal, Visit};
 use crate::transport::address::Address;
 
-/// How many peers a transport remembers: a power of two.
-const REMEMBERED: usize = 64;
+/// How many places the table of peers has at first and at the most: powers of two.
+const FEWEST: usize = 16;
+const MOST: usize = 1024;
+
+type Table = Vec<Option<(SocketAddr, Slot)>>;
 
 /// The peers that were heard of late, and the tuples that stand for them.
 #[derive(Default)]
 pub struct Peers {
-    /// Each address has one place here, which it may lose to another. Empty until the first datagram.
-    known: RefCell<Vec<Option<(SocketAddr, Slot)>>>,
+    /// Each address has one place here, which it may lose to another once the table has grown to its limit. Empty until the
+    /// first datagram.
+    known: RefCell<Table>,
     /// The place of the last one.
     last: Cell<usize>,
 }
@@ -34,28 +39,40 @@ impl Peers {
                 _ => Address::new(sender).to_python(py),
             };
         };
-        let place = place(&address);
-        self.last.set(place);
-        if let Some(Some((known, tuple))) = self.known.borrow().get(place)
-            && *known == address
-            && let Some(tuple) = tuple.get(py)
         {
-            return Ok(tuple);
+            let known = self.known.borrow();
+            let place = place(&address, known.len());
+            if let Some(Some((known, tuple))) = known.get(place)
+                && *known == address
+                && let Some(tuple) = tuple.get(py)
+            {
+                self.last.set(place);
+                return Ok(tuple);
+            }
         }
         // Making the tuple may run the garbage collector, and releasing the old one may run anything: neither happens
         // while the table is borrowed.
         let tuple = Address::new(sender).to_python(py)?;
-        let entry = Some((address, Slot::new(tuple.clone())));
-        let old = {
-            let mut known = self.known.borrow_mut();
-            if known.is_empty() {
-                known.resize_with(REMEMBERED, || None);
-            }
-            std::mem::replace(&mut known[place], entry)
-        };
-        self.last.set(place);
+        let old = self.remember(address, tuple.clone());
         drop(old);
         Ok(tuple)
+    }
+
+    /// Gives `address` its place. Returns who had it.
+    fn remember(&self, address: SocketAddr, tuple: Bound<'_, PyAny>) -> Option<(SocketAddr, Slot)> {
+        let mut known = self.known.borrow_mut();
+        if known.is_empty() {
+            known.resize_with(FEWEST, || None);
+        }
+        while known.len() < MOST
+            && let Some((other, _)) = &known[place(&address, known.len())]
+            && *other != address
+        {
+            grow(&mut known);
+        }
+        let place = place(&address, known.len());
+        self.last.set(place);
+        known[place].replace((address, Slot::new(tuple)))
     }
 
     /// The address in the kernel's form, for a socket of this family. `None` for what the Python socket must look at: a
@@ -76,12 +93,24 @@ impl Peers {
     }
 }
 
-fn place(address: &SocketAddr) -> usize {
+/// Makes the table twice as large: those that had places of their own still do.
+fn grow(known: &mut Table) {
+    let size = 2 * known.len();
+    let old = std::mem::replace(known, Table::with_capacity(size));
+    known.resize_with(size, || None);
+    for entry in old.into_iter().flatten() {
+        let place = place(&entry.0, size);
+        known[place] = Some(entry);
+    }
+}
+
+/// The place of an address in a table of `size`, a power of two, or 0.
+fn place(address: &SocketAddr, size: usize) -> usize {
     let host = match address.ip() {
         IpAddr::V4(host) => host.octets()[3],
         IpAddr::V6(host) => host.octets()[15],
     };
-    (usize::from(address.port()) ^ usize::from(host)) % REMEMBERED
+    (usize::from(address.port()) ^ usize::from(host)) & size.saturating_sub(1)
 }
 
 /// An address whose host is a number and whose fields are in their ranges.

@@ -2,6 +2,7 @@
 //!
 //! An unsafe room: OpenSSL calls the functions here, perhaps without the GIL, and they touch nothing of Python's.
 
+use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_long, c_void};
 use std::ptr;
 use std::sync::OnceLock;
@@ -80,6 +81,22 @@ impl BioFunctions {
     }
 }
 
+/// The largest buffer that is kept for the next connection that writes, in bytes.
+const LARGEST_SPARE: usize = 256 * 1024;
+
+thread_local! {
+    /// A buffer that some connection's ciphertext has left in: the next one's finds it in the processor's cache.
+    static SPARE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps a buffer, whose ciphertext was sent, for the next.
+pub fn recycle(mut buffer: Vec<u8>) {
+    if buffer.capacity() <= LARGEST_SPARE {
+        buffer.clear();
+        SPARE.set(buffer);
+    }
+}
+
 /// What the peer sent and what it shall get.
 #[derive(Default)]
 pub struct Wire {
@@ -125,6 +142,9 @@ impl Wire {
 
     /// Makes room for `count` more bytes for the peer.
     pub fn reserve(&mut self, count: usize) {
+        if self.out.capacity() == 0 {
+            self.out = SPARE.take();
+        }
         self.out.reserve(count);
     }
 

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::read::FATAL;
+use super::wire::recycle;
 use super::{State, TlsTransport};
 use crate::ffi::Ref;
 use crate::ffi::buffer::ReadableBuffer;
@@ -81,7 +82,9 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
             let ciphertext = self.engine().take_outgoing(py)?;
             if !ciphertext.is_empty() {
                 if let Some(stream) = Ref::cast_exact(&lower) {
-                    write_owned(stream, ciphertext)?;
+                    if let Some(sent) = write_owned(stream, ciphertext)? {
+                        recycle(sent);
+                    }
                 } else {
                     let bytes = PyBytes::new(py, &ciphertext);
                     lower.call_method1(intern!(py, "write"), (bytes,))?;
