@@ -163,7 +163,7 @@ fn drain_protocol<'py>(this: Waiting<'_, 'py>) -> PyResult<Sent<'py>> {
     if ours.is_lost() {
         return Err(PyConnectionResetError::new_err("Connection lost"));
     }
-    if !ours.is_paused() {
+    if !ours.must_pause()? {
         return Ok(Sent::Returned(none(py)));
     }
     let waiter = ours.add_drain_waiter()?;

@@ -10,6 +10,19 @@ use super::protocol::{StreamReaderProtocol, settle};
 use crate::ffi::Ref;
 
 impl<'py> Ref<'_, 'py, StreamReaderProtocol> {
+    /// Whether the transport takes no more for a while, once it was asked.
+    ///
+    /// Raises what `pause_writing` and the transport's `get_write_buffer_size()` raise.
+    pub(super) fn must_pause(self) -> PyResult<bool> {
+        let py = self.py();
+        if self.pause_put_off.replace(false)
+            && let Some(transport) = self.transport.get(py)
+        {
+            transport.call_method0(intern!(py, "get_write_buffer_size"))?;
+        }
+        Ok(self.is_paused())
+    }
+
     /// A future that ends with the pause.
     pub(super) fn add_drain_waiter(self) -> PyResult<Bound<'py, PyAny>> {
         let waiter = self.create_future()?;

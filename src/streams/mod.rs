@@ -101,6 +101,18 @@ pub fn direct_reader(protocol: &Bound<'_, PyAny>) -> Option<Owned<StreamReader>>
     (!reader.at_end()).then(|| reader.to_owned())
 }
 
+/// Whether the reader of `protocol` holds bytes that nobody has read.
+pub fn has_more(protocol: &Bound<'_, PyAny>) -> bool {
+    direct_reader(protocol).is_some_and(|reader| reader.get(protocol.py()).has_more())
+}
+
+/// Has the `drain()` of `protocol`, for which [`is_direct`] holds, ask its transport first whether it has to pause.
+pub fn put_off_pause(protocol: &Bound<'_, PyAny>) {
+    if let Some(protocol) = exact::<StreamReaderProtocol>(protocol) {
+        protocol.pause_put_off.set(true);
+    }
+}
+
 /// Builds the classes and adds them to `module`.
 pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();

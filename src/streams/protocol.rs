@@ -31,13 +31,15 @@ pub struct StreamReaderProtocol {
     source_traceback: Slot,
     /// The task of `client_connected_cb`.
     pub(super) task: Slot,
-    transport: Slot,
+    pub(super) transport: Slot,
     client_connected: Slot,
     reject_connection: Cell<bool>,
     over_ssl: Cell<bool>,
 
     /// Whether the transport takes no more for a while.
     pub(super) paused: Cell<bool>,
+    /// Whether the transport has not looked yet if it takes what was written.
+    pub(super) pause_put_off: Cell<bool>,
     /// A list of futures, once somebody waits for the end of a pause.
     pub(super) drain_waiters: Slot,
     lost: Cell<bool>,
@@ -201,7 +203,9 @@ fn init<'py>(this: Ref<'_, 'py, StreamReaderProtocol>, args: &Args<'_, 'py>) -> 
         value.filter(|value| !value.is_none()).map(|value| value.to_owned())
     };
     this.clear();
-    for flag in [&this.reject_connection, &this.over_ssl, &this.paused, &this.lost] {
+    for flag in
+        [&this.reject_connection, &this.over_ssl, &this.paused, &this.pause_put_off, &this.lost]
+    {
         flag.set(false);
     }
     let event_loop = match given(event_loop) {

@@ -148,6 +148,11 @@ impl<'py> Ref<'_, 'py, StreamReader> {
         self.received()
     }
 
+    /// Whether there is something to read.
+    pub(super) fn has_more(self) -> bool {
+        self.buffer.len(self.py()) > 0
+    }
+
     fn check_open(self) -> PyResult<()> {
         if self.eof.get() {
             return Err(PyAssertionError::new_err("feed_data after feed_eof"));

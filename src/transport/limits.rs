@@ -61,7 +61,8 @@ pub trait FlowControl: Transport {
 }
 
 impl<T: FlowControl> Ref<'_, '_, T> {
-    fn is_above_high_water(self) -> bool {
+    /// Whether more waits than the high-water mark allows.
+    pub(super) fn is_above_high_water(self) -> bool {
         self.buffer_size() > self.limits().high.get()
     }
 
@@ -98,6 +99,7 @@ impl<T: FlowControl> Ref<'_, '_, T> {
 pub(super) fn protocol_paused<'py, T: FlowControl>(
     this: Ref<'_, 'py, T>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    this.pause_protocol_if_full()?;
     Ok(PyBool::new(this.py(), this.limits().protocol_paused.get()).to_owned().into_any())
 }
 
@@ -170,6 +172,7 @@ pub(super) fn get_write_buffer_size<'py, T: FlowControl>(
     this: Ref<'_, 'py, T>,
 ) -> PyResult<Bound<'py, PyAny>> {
     T::send_gathered(this)?;
+    this.pause_protocol_if_full()?;
     let size = this.buffer_size();
     Ok(size.into_pyobject(this.py())?.into_any())
 }

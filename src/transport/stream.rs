@@ -435,6 +435,8 @@ fn set_protocol<'py>(
     this: Ref<'_, 'py, StreamTransport>,
     protocol: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    // Whether the old one has to pause is its own affair.
+    this.pause_protocol_if_full()?;
     this.set_protocol(protocol)?;
     none(this.py())
 }

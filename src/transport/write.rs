@@ -21,10 +21,15 @@ use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::{KeptBytes, ReadableBuffer};
 use crate::ffi::error::both;
 use crate::ffi::{Ref, Traversal, Visit, call};
+use crate::streams::{self, RECEIVE_SIZE};
 use crate::{method_named1, method0};
 
-/// What is gathered during a turn is sent early beyond this many bytes: waiting longer saves no system call.
+/// What is gathered during a turn is sent early beyond this many bytes, for there the protocol may have to pause.
 const GATHER_LIMIT: usize = 64 * 1024;
+
+/// The same for a stream, which asks only in `drain()` whether it has to pause: as much as one read brings is echoed in one
+/// system call. Fewer of them mean fuller packets, and a peer that is woken less often.
+const STREAM_GATHER_LIMIT: usize = RECEIVE_SIZE;
 
 const WRITE_ERROR: &str = "Fatal write error on socket transport";
 
@@ -263,10 +268,17 @@ fn is_sent_at_once(this: Ref<'_, '_, StreamTransport>) -> PyResult<bool> {
             this.wrote_several.set(true);
             false
         }
-        Some(_) => !this.wrote_several.replace(false),
+        Some(_) => !this.wrote_several.replace(false) && !writes_on(this),
         None => true,
     };
     Ok(alone && this.outgoing.borrow().is_empty())
+}
+
+/// Whether more writes are to be expected in this turn: much has come, and the stream's reader still has some of it.
+fn writes_on(this: Ref<'_, '_, StreamTransport>) -> bool {
+    this.bulk.get()
+        && this.streamed.get()
+        && this.protocol.get(this.py()).is_some_and(|protocol| streams::has_more(&protocol))
 }
 
 /// Keeps the context for what becomes of the write buffer, which was empty until now.
@@ -277,13 +289,27 @@ fn remember_context(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
 
 /// Looks after bytes that were added to the write buffer: sends early what is much, the rest at the turn's end.
 fn gathered(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
-    if this.outgoing.borrow().len() >= GATHER_LIMIT {
+    let limit = if this.streamed.get() { STREAM_GATHER_LIMIT } else { GATHER_LIMIT };
+    if this.outgoing.borrow().len() >= limit {
         send_gathered(this)?;
     }
     if this.wants_write() {
         this.flush_later()?;
+        if this.streamed.get() && !this.closing.get() {
+            return put_off_pause(this);
+        }
     }
     this.pause_protocol_if_full()
+}
+
+/// Leaves it to the stream's next `drain()` or to the turn's end to find out whether the socket takes what was gathered.
+fn put_off_pause(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
+    if this.is_above_high_water()
+        && let Some(protocol) = this.protocol.get(this.py())
+    {
+        streams::put_off_pause(&protocol);
+    }
+    Ok(())
 }
 
 /// Sends what was gathered during this turn, so that asyncio, which gathers nothing, would have as much left.
@@ -416,11 +442,12 @@ impl Ref<'_, '_, StreamTransport> {
     }
 
     fn flush_gathered(self) -> PyResult<()> {
-        if !self.wants_write() {
-            return Ok(());
+        if self.wants_write()
+            && let Some(context) = self.write_context.get(self.py())
+        {
+            call::in_context(&context, || send_and_settle(self))?;
         }
-        let Some(context) = self.write_context.get(self.py()) else { return Ok(()) };
-        call::in_context(&context, || send_and_settle(self))
+        self.pause_protocol_if_full()
     }
 }
 
