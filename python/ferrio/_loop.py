@@ -152,6 +152,11 @@ class Loop(UnixSockets, Names, Sendfile, Signals, Subprocesses, asyncio.BaseEven
         Raises TypeError for an SSLSocket, ValueError in debug mode for a blocking socket, and the OSError of the
         name's resolution or of the connection.
         """
+        connected = self._connect_to_literal(sock, address)
+        if connected is not None:
+            if not connected:
+                await self._connected(sock, address)
+            return
         base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")

@@ -10,6 +10,7 @@
 //! - `readers.rs`: file descriptors that are watched, by `add_reader` or by a transport;
 //! - `sockets.rs`, `socket_call.rs`, `readiness.rs`: `sock_recv` and its like, the coroutines that they return, and
 //!   what is remembered of their sockets;
+//! - `connect.rs`: connections to literal addresses;
 //! - `servers.rs`, `connections.rs`, `pipes.rs`: sockets and files that become transports;
 //! - `dns.rs`: the addresses that need no name server;
 //! - `debug.rs`: what messages need.
@@ -30,6 +31,7 @@ use crate::ffi::{
 use crate::transport::stream::StreamTransport;
 use crate::{attribute, init_slot, method0};
 
+pub mod connect;
 mod connections;
 mod debug;
 mod dns;
@@ -43,7 +45,7 @@ mod run;
 pub mod schedule;
 mod servers;
 mod socket_call;
-mod sockets;
+pub mod sockets;
 mod thread_safe_handle;
 pub mod timer;
 
@@ -372,6 +374,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     methods.extend(schedule::methods());
     methods.extend(readers::methods());
     methods.extend(sockets::methods());
+    methods.extend(connect::methods());
     methods.extend(connections::methods());
     methods.extend(servers::methods());
     methods.extend(pipes::methods());

@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use ferrio_reactor::{Readiness, WriteQueue};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyString, PyType};
+use socket2::SockRef;
 
 use super::address::Address;
 use super::close::{Closing, closing_methods};
@@ -20,9 +21,11 @@ use super::tls::TlsTransport;
 use super::write::{self, Chunk};
 use super::{read, sendfile};
 use crate::event_loop::Loop;
+use crate::event_loop::connect::is_tcp;
 use crate::event_loop::handle::Handle;
-use crate::event_loop::readers::Source;
+use crate::event_loop::readers::{Source, os_error};
 use crate::event_loop::ready::Ready;
+use crate::event_loop::sockets::is_plain;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
 use crate::streams;
 use crate::{attribute, method_named1, method0, unary_slot};
@@ -256,7 +259,11 @@ impl StreamTransport {
         let py = socket.py();
         self.endpoint.adopt(socket, fd, extra);
         self.note_family();
-        // What `asyncio.base_events._set_nodelay` does: nothing for a Unix socket.
+        // What `asyncio.base_events._set_nodelay` does.
+        if is_plain(socket)? {
+            let internet = self.endpoint.local().as_ref().is_some_and(Address::is_internet);
+            return if internet && is_tcp(socket)? { set_nodelay(fd) } else { Ok(()) };
+        }
         static SET_NODELAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         SET_NODELAY.import(py, "asyncio.base_events", "_set_nodelay")?.call1((socket,)).map(drop)
     }
@@ -402,6 +409,13 @@ impl Ref<'_, '_, StreamTransport> {
             None => Ok(()),
         }
     }
+}
+
+/// Switches Nagle's algorithm off. Raises the system's error.
+fn set_nodelay(fd: RawFd) -> PyResult<()> {
+    // SAFETY: the caller's descriptor is open, and is only borrowed for the call.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    SockRef::from(&socket).set_tcp_nodelay(true).map_err(os_error)
 }
 
 /// Calls `server._attach` or `server._detach`, with the transport where this asyncio's servers keep their clients.
