@@ -206,6 +206,20 @@ unsafe fn set_reference_count(object: *mut ffi::PyObject, count: u8) {
     }
 }
 
+/// Whether there is a weak reference to `object`: seldom, and cheaper to find out than to clear none.
+///
+/// # Safety
+///
+/// `object` is an instance of `kind`, whose instances have a list of weak references.
+#[inline]
+unsafe fn has_weak_references(object: *mut ffi::PyObject, kind: *mut ffi::PyTypeObject) -> bool {
+    // SAFETY: promised by the caller; the offset, which may be negative, is that of the list's first entry or null.
+    unsafe {
+        let list = object.byte_offset((*kind).tp_weaklistoffset);
+        !(*list.cast::<*mut ffi::PyObject>()).is_null()
+    }
+}
+
 pub(super) unsafe extern "C" fn dealloc<T: Class>(object: *mut ffi::PyObject) {
     // SAFETY: CPython calls when the last reference is gone; this function is the one that ends the object.
     let Some(_level) = (unsafe { trashcan::enter(object, dealloc::<T>) }) else { return };
@@ -225,7 +239,7 @@ pub(super) unsafe extern "C" fn dealloc<T: Class>(object: *mut ffi::PyObject) {
             retire::<T>(object);
         }
         ffi::PyObject_GC_UnTrack(object.cast());
-        if cell.weak_references.get() {
+        if cell.weak_references.get() && has_weak_references(object, kind) {
             ffi::PyObject_ClearWeakRefs(object);
         }
         ptr::drop_in_place(fields);
