@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -117,7 +117,9 @@ impl Listener {
         }
         let Some(factory) = self.protocol_factory.get(py) else { return Ok(()) };
         let mut details = Vec::new();
-        let outcome = call::call0(&factory).and_then(|protocol| {
+        let logged =
+            if event_loop.debug() { self.log_connection(&socket, &peer, py) } else { Ok(()) };
+        let outcome = logged.and_then(|()| call::call0(&factory)).and_then(|protocol| {
             details.push(("protocol", protocol.clone()));
             let transport = StreamTransport::create(event_loop, &protocol, context.clone())?;
             let transport = transport.get(py);
@@ -134,6 +136,22 @@ impl Listener {
             // asyncio is silent about it outside of debug mode.
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// Logs a connection that was accepted, as debug mode does.
+    fn log_connection(&self, socket: &Socket, peer: &Address, py: Python<'_>) -> PyResult<()> {
+        // No Python socket has the descriptor yet: one is made to be shown, and lets go of it.
+        let listening = self.socket.get_or_none(py);
+        let [family, kind, protocol] =
+            ["family", "type", "proto"].map(|name| listening.getattr(name));
+        let arguments = (family?, kind?, protocol?, socket.as_raw_fd());
+        let python_socket = py.import("socket")?.getattr("socket")?.call1(arguments)?;
+        let shown = python_socket.repr();
+        python_socket.call_method0("detach")?;
+        let logger = py.import("asyncio.log")?.getattr("logger")?;
+        let server = self.server.get_or_none(py);
+        let message = "%r got a new connection from %r: %s";
+        logger.call_method1("debug", (message, server, peer.to_python(py)?, shown?)).map(drop)
     }
 }
 

@@ -39,7 +39,12 @@ _ALIKE = [
     ),
     (re.compile(r"ferrio\.ReadPipeTransport|_UnixReadPipeTransport"), "ReadPipe"),
     (re.compile(r"ferrio\.WritePipeTransport|_UnixWritePipeTransport"), "WritePipe"),
-    (re.compile(r"\b(fd|name)=\d+"), r"\1=N"),
+    (re.compile(r"ferrio\.SSLTransport|asyncio\.sslproto\._?SSLProtocol(Transport)?"), "TLS"),
+    (re.compile(r"_ssl\.c:\d+"), "_ssl.c"),
+    (re.compile(r"<(_UnixSelectorEventLoop|Loop) running="), "<Loop running="),
+    (re.compile(r"handshake took [\d.]+ ms"), "handshake took N ms"),
+    (re.compile(r"\b(fd|name|pid)=\d+"), r"\1=N"),
+    (re.compile(r"\b(process|pid) '?\d+'?"), r"\1 N"),
     (re.compile(r"File descriptor \d+"), "File descriptor N"),
     (re.compile(r"\b(Read|Write) pipe \d+"), r"\1 pipe N"),
     (re.compile(r"port': \d+|, \d{4,5}(, 0, 0)?\)"), ", PORT)"),
@@ -143,7 +148,7 @@ class World:
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 theirs = socket.create_connection(listener.getsockname())
                 ours, _ = listener.accept()
-        _bound(theirs)
+        bound(theirs)
         theirs.setblocking(False)
         ours.setblocking(False)
         self.sockets.append(theirs)
@@ -170,7 +175,7 @@ class World:
 
         server = await self.loop.create_server(make, "127.0.0.1", 0)
         peer = socket.create_connection(server.sockets[0].getsockname())
-        _bound(peer)
+        bound(peer)
         peer.setblocking(False)
         self.sockets.append(peer)
         protocol = await accepted
@@ -232,10 +237,12 @@ class World:
             sock.close()
 
 
-def _bound(sock: socket.socket) -> None:
+def bound(sock: socket.socket) -> None:
     """Keep the system's own buffers below what tests write in order that some of it waits: left to itself, a
-    connection whose peer reads lets them grow to tens of megabytes."""
+    connection whose peer reads lets them grow to tens of megabytes. And have small pieces leave at once."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def reset(sock: socket.socket) -> None:
@@ -246,7 +253,7 @@ def reset(sock: socket.socket) -> None:
 
 class _Log(logging.Handler):
     def __init__(self, world: World) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.DEBUG if world.loop.get_debug() else logging.WARNING)
         self.world = world
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -268,6 +275,8 @@ def play(
     logger = logging.getLogger("asyncio")
     logger.addHandler(log)
     propagate, logger.propagate = logger.propagate, False
+    level = logger.level
+    logger.setLevel(log.level)
     try:
         with warnings.catch_warnings(record=True) as given:
             warnings.simplefilter("always")
@@ -279,6 +288,7 @@ def play(
     finally:
         logger.removeHandler(log)
         logger.propagate = propagate
+        logger.setLevel(level)
 
 
 def _run(loop: asyncio.AbstractEventLoop, world: World, scenario: Scenario) -> None:
@@ -308,20 +318,25 @@ def compare(
     scenario: Scenario,
     debug: bool = False,
     only_asyncio: Callable[[Event], bool] = lambda event: False,
+    normal: Callable[[list[Event]], list[Event]] = lambda events: events,
 ) -> list[Event]:
     """Run the scenario on both loops, demand the same record, and return it.
 
-    `only_asyncio` picks the events that are asyncio's own mistakes: docs/differences.md has them.
+    `only_asyncio` picks the events that are asyncio's own mistakes: docs/differences.md has them. `normal` brings the
+    record into the form that is compared, without what is chance.
     """
     expected = play(LOOPS["asyncio"], scenario, debug)
-    expected = [event for event in expected if not only_asyncio(event)]
-    actual = play(LOOPS["ferrio"], scenario, debug)
-    if actual != expected:
-        lines = difflib.unified_diff(
-            _shown(expected), _shown(actual), "asyncio", "ferrio", lineterm=""
-        )
-        raise AssertionError("the loops differ:\n" + "\n".join(lines))
+    expected = normal([event for event in expected if not only_asyncio(event)])
+    actual = normal(play(LOOPS["ferrio"], scenario, debug))
+    demand_same(expected, actual)
     return actual
+
+
+def demand_same(expected: list[Event], actual: list[Event], name: str = "ferrio") -> None:
+    """Raise AssertionError, with what is different, unless asyncio's record and that of `name` are equal."""
+    if actual != expected:
+        lines = difflib.unified_diff(_shown(expected), _shown(actual), "asyncio", name, lineterm="")
+        raise AssertionError("the loops differ:\n" + "\n".join(lines))
 
 
 def _shown(events: list[Event]) -> list[str]:

@@ -114,7 +114,10 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
         if self.told.get() == Told::Nothing {
             self.told.set(Told::Made);
             let protocol = self.protocol.get_or_none(py);
-            protocol.call_method1(intern!(py, "connection_made"), (self.as_any(),))?;
+            let made = protocol.call_method1(intern!(py, "connection_made"), (self.as_any(),));
+            if let Err(failure) = made {
+                return error::both(py, Err(failure), self.send_gathered());
+            }
         }
         self.wake_waiter(None)?;
         self.do_read()?;

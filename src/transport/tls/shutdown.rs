@@ -111,6 +111,22 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
         self.force_close_lower(exception)
     }
 
+    /// Sends what asyncio, which gathers nothing, would have sent before the error that closes the connection.
+    ///
+    /// An `Exception` that this meets is dropped: the first of two errors is told.
+    pub(super) fn send_gathered(self) -> PyResult<()> {
+        if self.state.get() != State::Wrapped || self.backlog.borrow().is_empty() {
+            return Ok(());
+        }
+        match self.encrypt_backlog().and_then(|()| self.process_outgoing()) {
+            Err(error) if error.is_instance_of::<PyException>(self.py()) => {
+                error::discard(error, self.py());
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
     fn force_close_lower(self, exception: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
         let py = self.py();
         if let Some(outcome) = self.with_stream(|stream| {
@@ -160,6 +176,7 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
     ) -> PyResult<()> {
         let py = self.py();
         let lower = self.lower.get_or_none(py);
+        self.send_gathered()?;
         self.force_close_lower(Some(exception))?;
         if exception.is_instance_of::<PyOSError>() {
             if self.debug() {
