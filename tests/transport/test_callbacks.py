@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from .test_datagram import Recorder as DatagramRecorder, pair, plain
+from .test_datagram import MISCOUNTS, Recorder as DatagramRecorder, pair, plain
 from .test_pipes import read_all
-from .world import Event, Recorder, World, compare, names
+from .world import LOOPS, Event, Recorder, World, compare, names, play
 
 both_modes = pytest.mark.parametrize("debug", [False, True], ids=["quiet", "debug"])
 
@@ -96,6 +96,36 @@ def test_datagrams(callback: str, action: str, debug: bool) -> None:
         world.record("closing", transport.is_closing())
 
     events = compare(scenario, debug)
+    assert callback in names(events)
+    assert names(events).count("connection_lost") == 1
+
+
+@both_modes
+@every_action
+@pytest.mark.parametrize("callback", ["pause_writing", "resume_writing"])
+def test_datagrams_that_wait(callback: str, action: str, debug: bool) -> None:
+    async def scenario(world: World) -> None:
+        ours, peer = pair(world)
+        transport, _ = await world.loop.create_datagram_endpoint(
+            lambda: Nameless(world, _perform(callback, action)), sock=ours
+        )
+        world.transports.append(transport)
+        transport.set_write_buffer_limits(high=0)
+        _fill(transport, lambda count: transport.sendto(b"%d" % count))
+        while not world.saw("connection_lost"):
+            try:
+                peer.recv(100)
+            except BlockingIOError:
+                await asyncio.sleep(0)
+            if not transport.get_write_buffer_size():
+                transport.close()
+        await world.turns()
+        world.record("closing", transport.is_closing())
+
+    if MISCOUNTS:
+        events = play(LOOPS["ferrio"], scenario, debug)
+    else:
+        events = compare(scenario, debug, only_asyncio=_ended_twice)
     assert callback in names(events)
     assert names(events).count("connection_lost") == 1
 
