@@ -2,7 +2,7 @@
 //!
 //! - `stream.rs`: [`StreamTransport`](stream::StreamTransport), a connected TCP or Unix socket, from `connection_made`
 //!   on;
-//! - `read.rs`, `write.rs`: the way of the bytes in and out;
+//! - `read.rs`, `write.rs`: the way of the bytes in and out; `gather.rs`: when what is written leaves;
 //! - `sendfile.rs`: standing back while a file is sent;
 //! - `datagram.rs`: [`DatagramTransport`](datagram::DatagramTransport), a UDP or Unix datagram socket, its ways in and out;
 //! - `pipe.rs`, `read_pipe.rs`, `write_pipe.rs`: [`ReadPipeTransport`](read_pipe::ReadPipeTransport) and
@@ -17,6 +17,7 @@ pub mod address;
 mod close;
 pub mod datagram;
 mod endpoint;
+mod gather;
 mod info;
 mod life;
 mod limits;

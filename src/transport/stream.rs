@@ -19,7 +19,7 @@ use super::life::Transport;
 use super::limits::{self, FlowControl, Limits, flow_control_methods};
 use super::tls::TlsTransport;
 use super::write::{self, Chunk};
-use super::{read, sendfile};
+use super::{gather, read, sendfile};
 use crate::event_loop::Loop;
 use crate::event_loop::connect::is_tcp;
 use crate::event_loop::handle::Handle;
@@ -164,7 +164,7 @@ impl FlowControl for StreamTransport {
     }
 
     fn send_gathered(this: Ref<'_, '_, Self>) -> PyResult<()> {
-        write::send_gathered(this)
+        gather::send_gathered(this)
     }
 }
 
@@ -190,7 +190,7 @@ impl Closing for StreamTransport {
     }
 
     fn take_unsent(this: Ref<'_, '_, Self>) -> Vec<Chunk> {
-        write::send_last(this);
+        gather::send_last(this);
         this.outgoing.borrow_mut().drain()
     }
 
