@@ -28,6 +28,8 @@ def write(directory: Path) -> None:
         f"hand. Rows are what was measured of {OURS}; a target says how many times as good as the "
         "best peer a row is to be.",
         grid(heads, lines),
+        "[bounds.md](bounds.md) says what bounds the rows that are not ahead, and by which profile; "
+        "[memory.md](memory.md) is the memory of tasks, queues and streams.",
         *plots,
     ]
     (directory / "README.md").write_text("\n\n".join(parts) + "\n")
