@@ -34,7 +34,9 @@ def test_peer_that_does_not_read(make_loop, certificates):
             written += len(chunk)
             await asyncio.sleep(0)
             assert written < 64 << 20
-        assert transport.get_write_buffer_size() >= transport.get_write_buffer_limits()[1]
+        limit = transport.get_write_buffer_limits()[1]
+        # One write went above the mark, and its records a little more.
+        assert limit <= transport.get_write_buffer_size() <= limit + len(chunk) + 1000
         may_read.set()
         while "resume_writing" not in diary.lines:
             await asyncio.sleep(0.001)
