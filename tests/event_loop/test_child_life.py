@@ -165,7 +165,7 @@ def test_exit_before_the_pipes_close() -> None:
 
     async def scenario(world: World) -> None:
         child = Child(world)
-        await child.start(stdin=DEVNULL, stdout=PIPE)
+        await child.start(stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
         child.tell("(read -r line <&9; echo $line) & exit 4")
         await world.until_saw("process_exited")
         child.tell_state()
