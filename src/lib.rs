@@ -35,6 +35,7 @@ mod _ferrio {
         combine::define(module)?;
         streams::define(module)?;
         sync::define(module)?;
+        event_loop::work_queue::define(module)?;
         module.add("Loop", event_loop::define(py)?)?;
         module.add("StreamTransport", transport::stream::define(py)?)?;
         module.add("DatagramTransport", transport::datagram::define(py)?)?;

@@ -16,6 +16,7 @@ from asyncio import (
 )
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Executor
 from contextvars import Context
 from enum import Enum
 from types import GenericAlias, TracebackType
@@ -47,6 +48,7 @@ __all__ = [
     "Task",
     "TaskGroup",
     "Timeout",
+    "WorkQueue",
     "WritePipeTransport",
     "__version__",
     "best_tls_engine",
@@ -297,6 +299,15 @@ def registered_tasks() -> list[Task[Any]]: ...
 def best_tls_engine() -> str: ...
 def track_origins(enabled: bool) -> None: ...
 
+@final
+class WorkQueue:
+    def __init__(self) -> None: ...
+    def put(self, item: Any, /) -> None: ...
+    def get_nowait(self) -> Any: ...
+    def qsize(self) -> int: ...
+    def wants_worker(self) -> bool: ...
+    def work(self, kept: object, /, *args: Any) -> None: ...
+
 @disjoint_base
 class Loop:
     _debug: bool
@@ -304,6 +315,8 @@ class Loop:
     _stopping: bool
     _thread_id: int | None
     _task_factory: Any
+    _default_executor: Any
+    _executor_shutdown_called: bool
 
     # It takes no arguments, but CPython shows every native class's initializer like this.
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
@@ -331,6 +344,12 @@ class Loop:
         *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.Handle: ...
+    def run_in_executor(
+        self,
+        executor: Executor | None,
+        func: Callable[[*_Ts], _T],
+        *args: *_Ts,
+    ) -> asyncio.Future[_T]: ...
     def call_later(
         self,
         delay: float,

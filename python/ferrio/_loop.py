@@ -120,6 +120,10 @@ class Loop(UnixSockets, Names, Sendfile, Signals, Subprocesses, asyncio.BaseEven
         """Call the task factory as this interpreter's asyncio does."""
         return asyncio.BaseEventLoop.create_task(self, *args, **kwargs)
 
+    def _submit(self, *args: Any, **kwargs: Any) -> Any:
+        """Call `run_in_executor` of asyncio: for executors that are not ferrio's own, and in debug mode."""
+        return asyncio.BaseEventLoop.run_in_executor(self, *args, **kwargs)
+
     def _log_slow_callback(self, what: object, seconds: float) -> None:
         """Log a handle, or a task or transport that stood in the queue as itself, and how long it ran."""
         is_handle = isinstance(what, asyncio.Handle)

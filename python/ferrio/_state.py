@@ -11,7 +11,6 @@ class State(_ferrio.Loop):
     """The native loop with a slot for every attribute that a loop sets on itself."""
 
     slow_callback_duration: float
-    _executor_shutdown_called: bool
 
     __slots__ = (  # noqa: RUF023 - by who sets them
         # What asyncio.BaseEventLoop sets, of all Python versions.
@@ -21,9 +20,7 @@ class State(_ferrio.Loop):
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
         "_current_handle",
-        "_default_executor",
         "_exception_handler",
-        "_executor_shutdown_called",
         "_internal_fds",
         "_old_agen_hooks",
         "_ready",

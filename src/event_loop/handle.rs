@@ -14,6 +14,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyTuple};
 
 use super::Loop;
 use super::debug;
+use super::invocation::Invocation;
 use super::thread_safe_handle;
 use crate::ffi::{
     Class, ClassCell, Definition, Owned, Ref, Rest, Slot, Traversal, Visit, build, call,
@@ -24,10 +25,7 @@ use crate::{attribute, method0};
 #[derive(Default)]
 pub struct Callback {
     event_loop: Slot,
-    callable: Slot,
-    /// The argument when there is one, a tuple when there are several.
-    args: Slot,
-    arg_count: Cell<usize>,
+    invocation: Invocation,
     context: Slot,
     cancelled: Cell<bool>,
     source_traceback: Slot,
@@ -43,17 +41,16 @@ impl Callback {
         args: Rest<'_, '_>,
         context: Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let py = event_loop.py();
-        self.callable.set(callable);
-        self.arg_count.set(args.len());
-        match args.len() {
-            0 => {}
-            1 => self.args.set_opt(args.first(), py),
-            _ => self.args.set(args.to_tuple()?.into_any()),
-        }
+        self.invocation.fill(callable, args)?;
+        self.belong(event_loop, context)
+    }
+
+    /// Notes the loop that runs it, and the context.
+    #[inline]
+    fn belong(&self, event_loop: Ref<'_, '_, Loop>, context: Bound<'_, PyAny>) -> PyResult<()> {
         self.context.set(context);
         if event_loop.debug() {
-            self.source_traceback.set(debug::extract_stack(py)?);
+            self.source_traceback.set(debug::extract_stack(event_loop.py())?);
         }
         self.event_loop.set(event_loop.to_any());
         Ok(())
@@ -61,8 +58,7 @@ impl Callback {
 
     pub(super) fn traverse(&self, visit: &Visit) -> Traversal {
         visit.slot(&self.event_loop)?;
-        visit.slot(&self.callable)?;
-        visit.slot(&self.args)?;
+        self.invocation.traverse(visit)?;
         visit.slot(&self.context)?;
         visit.slot(&self.source_traceback)?;
         visit.slot(&self.repr)
@@ -70,29 +66,10 @@ impl Callback {
 
     pub(super) fn clear(&self) {
         self.event_loop.clear();
-        self.release();
+        self.invocation.release();
         self.context.clear();
         self.source_traceback.clear();
         self.repr.clear();
-    }
-
-    /// Lets go of the callable and its arguments.
-    fn release(&self) {
-        self.arg_count.set(0);
-        self.callable.clear();
-        self.args.clear();
-    }
-
-    fn call<'py>(&self, callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = callable.py();
-        match (self.arg_count.get(), self.args.get(py)) {
-            (1, Some(arg)) => call::call1(callable, &arg),
-            (count, Some(args)) if count > 1 => {
-                // SAFETY: `fill` put a tuple here for more than one argument, and only it sets the slot.
-                callable.call1(unsafe { args.cast_unchecked::<PyTuple>() })
-            }
-            _ => call::call0(callable),
-        }
     }
 
     /// Runs the callback in its context. `handle` is the object that holds it.
@@ -100,11 +77,12 @@ impl Callback {
     /// An exception goes to the loop's exception handler; only `KeyboardInterrupt` and `SystemExit` are returned.
     pub fn run(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = handle.py();
-        let (Some(callable), Some(context)) = (self.callable.get(py), self.context.get(py)) else {
+        let (Some(callable), Some(context)) = (self.invocation.callable(py), self.context.get(py))
+        else {
             return Ok(());
         };
         let outcome = if call::is_context(&context) {
-            call::in_context(&context, || self.call(&callable)).map(drop)
+            call::in_context(&context, || self.invocation.call(&callable)).map(drop)
         } else {
             self.run_in_other(&context, callable)
         };
@@ -115,7 +93,7 @@ impl Callback {
     #[cold]
     fn run_in_other(&self, context: &Bound<'_, PyAny>, callable: Bound<'_, PyAny>) -> PyResult<()> {
         let py = context.py();
-        let arguments = self.arguments(py)?;
+        let arguments = self.invocation.arguments(py)?;
         let arguments = PyTuple::new(py, [callable])?.add(arguments)?;
         context.getattr(intern!(py, "run"))?.call1(arguments.cast::<PyTuple>()?).map(drop)
     }
@@ -132,8 +110,8 @@ impl Callback {
             return Err(error);
         };
         let source = debug::format_callback_source(
-            &self.callable.get_or_none(py),
-            &self.arguments(py)?,
+            &self.invocation.callable_or_none(py),
+            &self.invocation.arguments(py)?,
             &event_loop,
         )?;
         let context = PyDict::new(py);
@@ -156,16 +134,8 @@ impl Callback {
         {
             self.repr.set(handle.repr()?.into_any());
         }
-        self.release();
+        self.invocation.release();
         Ok(())
-    }
-
-    fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(match (self.arg_count.get(), self.args.get(py)) {
-            (1, Some(arg)) => PyTuple::new(py, [arg])?.into_any(),
-            (count, Some(args)) if count > 1 => args,
-            _ => PyTuple::empty(py).into_any(),
-        })
     }
 }
 
@@ -264,10 +234,10 @@ impl Handle {
         context: Bound<'py, PyAny>,
     ) -> PyResult<Owned<Self>> {
         let py = event_loop.py();
-        let handle = Self::create(event_loop, callable, Rest::none(py), context)?;
-        let this = handle.get(py);
-        this.callback.args.set(arg);
-        this.callback.arg_count.set(1);
+        let handle = Owned::<Self>::alloc(py)?;
+        let callback = &handle.get(py).fields().callback;
+        callback.invocation.fill1(callable, arg);
+        callback.belong(event_loop, context)?;
         Ok(handle)
     }
 
@@ -325,14 +295,14 @@ pub(super) fn event_loop<'py, T: HoldsCallback>(
 pub(super) fn callable<'py, T: HoldsCallback>(
     this: Ref<'_, 'py, T>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    Ok(this.callback().callable.get_or_none(this.py()))
+    Ok(this.callback().invocation.callable_or_none(this.py()))
 }
 
 pub(super) fn args<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    if this.callback().callable.is_empty() {
+    if this.callback().invocation.is_empty() {
         return none(this);
     }
-    this.callback().arguments(this.py())
+    this.callback().invocation.arguments(this.py())
 }
 
 pub(super) fn source_traceback<'py, T: HoldsCallback>(

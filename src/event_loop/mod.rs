@@ -12,6 +12,8 @@
 //!   what is remembered of their sockets;
 //! - `connect.rs`: connections to literal addresses;
 //! - `servers.rs`, `connections.rs`, `pipes.rs`: sockets and files that become transports;
+//! - `executor.rs`, `work_queue.rs`, `job.rs`: functions that run in worker threads;
+//! - `invocation.rs`: a callable with its arguments, which handles and jobs hold;
 //! - `dns.rs`: the addresses that need no name server;
 //! - `debug.rs`: what messages need.
 
@@ -19,7 +21,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::CStr;
 
-use ferrio_reactor::{TimerKey, TimerQueue, clock};
+use ferrio_reactor::{TimerKey, TimerQueue, Waker, clock};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
@@ -35,8 +37,11 @@ pub mod connect;
 mod connections;
 mod debug;
 mod dns;
+mod executor;
 pub mod handle;
+mod invocation;
 mod io;
+pub mod job;
 mod pipes;
 pub mod readers;
 mod readiness;
@@ -48,6 +53,7 @@ mod socket_call;
 pub mod sockets;
 mod thread_safe_handle;
 pub mod timer;
+pub mod work_queue;
 
 use io::Io;
 use readers::Source;
@@ -66,6 +72,10 @@ pub struct Loop {
     /// Transports with writes to send at the end of this turn.
     flushes: RefCell<Vec<Owned<StreamTransport>>>,
     task_factory: Slot,
+    default_executor: Slot,
+    /// The default executor's queue, if that is ferrio's own.
+    work_queue: Slot,
+    executor_shut_down: Cell<bool>,
     /// The thread that runs the loop, 0 for none.
     thread: Cell<u64>,
     closed: Cell<bool>,
@@ -105,11 +115,15 @@ impl Class for Loop {
         for stream in self.flushes.borrow().iter() {
             visit.pointer(stream.as_ptr())?;
         }
+        visit.slot(&self.default_executor)?;
+        visit.slot(&self.work_queue)?;
         visit.slot(&self.task_factory)
     }
 
     fn clear(&self) {
         self.release_all();
+        self.default_executor.clear();
+        self.work_queue.clear();
         self.task_factory.clear();
     }
 }
@@ -179,6 +193,13 @@ impl Loop {
             io.waker.wake().map_err(readers::os_error)?;
         }
         Ok(())
+    }
+
+    /// What wakes the loop's thread, if it is in `poll`: for who wakes it later, without the GIL.
+    fn waker_if_asleep(&self) -> Option<Waker> {
+        let io = self.io.borrow();
+        let own = io.as_ref().filter(|_| self.asleep.get()).and_then(Io::own);
+        own.map(|io| io.waker.clone())
     }
 
     /// Lets `stream` send what it gathered when this turn ends.
@@ -336,6 +357,7 @@ fn set_task_factory(this: Ref<'_, '_, Loop>, value: Option<&Bound<'_, PyAny>>) -
 pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     handle::define(py)?;
     socket_call::define(py)?;
+    job::define(py)?;
     io::count_forks().map_err(readers::os_error)?;
     let mut methods = vec![
         method0!(
@@ -379,18 +401,21 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     methods.extend(servers::methods());
     methods.extend(pipes::methods());
     methods.extend(dns::methods());
+    methods.extend(executor::methods());
+    let mut attributes = vec![
+        attribute!(Loop, c"_debug", get_debug, set_debug),
+        attribute!(Loop, c"_closed", is_closed, set_closed),
+        attribute!(Loop, c"_stopping", is_stopping, set_stopping),
+        attribute!(Loop, c"_thread_id", get_thread, set_thread),
+        attribute!(Loop, c"_task_factory", get_task_factory, set_task_factory),
+    ];
+    attributes.extend(executor::attributes());
     let class = build::<Loop>(
         &py.get_type::<PyAny>(),
         Definition {
             doc: Some(c"What runs at every turn of ferrio.Loop."),
             methods,
-            attributes: vec![
-                attribute!(Loop, c"_debug", get_debug, set_debug),
-                attribute!(Loop, c"_closed", is_closed, set_closed),
-                attribute!(Loop, c"_stopping", is_stopping, set_stopping),
-                attribute!(Loop, c"_thread_id", get_thread, set_thread),
-                attribute!(Loop, c"_task_factory", get_task_factory, set_task_factory),
-            ],
+            attributes,
             slots: vec![init_slot!(Loop, init)],
             subclassable: true,
             constructible: true,

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 use super::handle::{Handle, TimerHandle};
+use super::job::Job;
 use super::thread_safe_handle::ThreadSafeHandle;
 use crate::combine::timeout::Timeout;
 use crate::combine::watcher::Watcher;
@@ -20,6 +21,8 @@ pub enum Ready {
     Handle(Owned<Handle>),
     /// A callback from `call_soon_threadsafe`.
     ThreadSafe(Owned<ThreadSafeHandle>),
+    /// A call in a worker thread that has ended.
+    Job(Owned<Job>),
     /// A timer that is due.
     Timer(Owned<TimerHandle>),
     /// A task whose turn it is.
@@ -47,6 +50,7 @@ impl Ready {
         visit.pointer(match self {
             Ready::Handle(handle) => handle.as_ptr(),
             Ready::ThreadSafe(handle) => handle.as_ptr(),
+            Ready::Job(job) => job.as_ptr(),
             Ready::Timer(timer) => timer.as_ptr(),
             Ready::Task(task) => task.as_ptr(),
             Ready::Wake(future) | Ready::Ended(_, future) => future.as_ptr(),
@@ -62,6 +66,7 @@ impl Ready {
         match self {
             Ready::Handle(handle) => handle.get(py).to_any(),
             Ready::ThreadSafe(handle) => handle.get(py).to_any(),
+            Ready::Job(job) => job.get(py).to_any(),
             Ready::Timer(timer) => timer.get(py).to_any(),
             Ready::Task(task) => task.get(py).to_any(),
             Ready::Wake(future) | Ready::Ended(_, future) => future.get(py).to_any(),

@@ -98,6 +98,10 @@ impl Loop {
                 handle.callback().run(handle.as_any())
             }
             Ready::ThreadSafe(handle) => handle.get(py).run(),
+            Ready::Job(job) => {
+                let job = job.get(py);
+                job.deliver().or_else(|error| Self::callback_failed(this, error, job.as_any()))
+            }
             Ready::Timer(timer) => {
                 let timer = timer.get(py);
                 timer.callback().run(timer.as_any())

@@ -61,6 +61,7 @@ fn is_direct(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
     let (class, ours) = (event_loop.get_type(), Loop::class().get(py));
     let names = [
         intern!(py, "call_soon"),
+        intern!(py, "call_soon_threadsafe"),
         intern!(py, "call_at"),
         intern!(py, "call_later"),
         intern!(py, "create_future"),

@@ -21,6 +21,7 @@ WORKLOADS = {
     "failures": 500,
     "loops": 500,
     "handles": 1_000_000,
+    "jobs": 100_000,
     "timers": 100_000,
     "tasks": 1_000_000,
     "combinators": 2_000,

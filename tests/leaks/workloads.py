@@ -357,6 +357,18 @@ async def handles(count: int) -> None:
         await asyncio.sleep(0)
 
 
+async def jobs(count: int) -> None:
+    """Functions in threads of the default executor, which return, raise or are cancelled."""
+    loop = asyncio.get_running_loop()
+    for _ in range(count // 100):
+        calls = [
+            loop.run_in_executor(None, _raise if number % 4 == 0 else dict) for number in range(100)
+        ]
+        for call in calls[1::4]:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
 async def timers(count: int) -> None:
     """Timers, run and cancelled."""
     loop = asyncio.get_running_loop()
