@@ -177,7 +177,7 @@ static TIMER_HANDLE: ClassCell = ClassCell::new();
 
 impl Class for Handle {
     const NAME: &'static CStr = c"ferrio.Handle";
-    const FREELIST: usize = 1024;
+    const FREELIST: usize = 8192;
 
     fn class() -> &'static ClassCell {
         &HANDLE
@@ -226,15 +226,30 @@ impl Handle {
         Ok(handle)
     }
 
-    /// A handle that will call `callable(arg)` in `context`.
-    pub fn create1<'py>(
+    /// A handle that will call `callable(*args)` in `context` and is about to stand in the loop's queue. The garbage
+    /// collector need not know of it before [`Loop::push_handle`] or the end of its turn says so.
+    #[inline]
+    pub fn create_for_turn(
+        event_loop: Ref<'_, '_, Loop>,
+        callable: Bound<'_, PyAny>,
+        args: Rest<'_, '_>,
+        context: Bound<'_, PyAny>,
+    ) -> PyResult<Owned<Self>> {
+        let py = event_loop.py();
+        let handle = Owned::<Self>::alloc_untracked(py)?;
+        handle.get(py).callback.fill(event_loop, callable, args, context)?;
+        Ok(handle)
+    }
+
+    /// The same with `callable(arg)`.
+    pub fn create1_for_turn<'py>(
         event_loop: Ref<'_, 'py, Loop>,
         callable: Bound<'py, PyAny>,
         arg: Bound<'py, PyAny>,
         context: Bound<'py, PyAny>,
     ) -> PyResult<Owned<Self>> {
         let py = event_loop.py();
-        let handle = Owned::<Self>::alloc(py)?;
+        let handle = Owned::<Self>::alloc_untracked(py)?;
         let callback = &handle.get(py).fields().callback;
         callback.invocation.fill1(callable, arg);
         callback.belong(event_loop, context)?;

@@ -55,6 +55,7 @@ mod thread_safe_handle;
 pub mod timer;
 pub mod work_queue;
 
+use handle::Handle;
 use io::Io;
 use readers::Source;
 use ready::Ready;
@@ -78,6 +79,8 @@ pub struct Loop {
     executor_shut_down: Cell<bool>,
     /// The thread that runs the loop, 0 for none.
     thread: Cell<u64>,
+    /// Whether its turns go on: then it is used, and so is what stands in its queue.
+    runs: Cell<bool>,
     closed: Cell<bool>,
     stopping: Cell<bool>,
     debug: Cell<bool>,
@@ -183,6 +186,16 @@ impl Loop {
     #[inline]
     pub fn push(&self, ready: Ready) {
         self.ready.borrow_mut().push_back(ready);
+    }
+
+    /// Puts a handle at the end of the queue. While the loop runs it is no garbage, nor what waits there: the garbage
+    /// collector need only know of the handles that somebody keeps for longer than that.
+    #[inline]
+    pub fn push_handle(&self, handle: Owned<Handle>, py: Python<'_>) {
+        if !self.runs.get() {
+            handle.get(py).track();
+        }
+        self.push(Ready::Handle(handle));
     }
 
     /// Wakes the loop's thread if it is in `poll`.

@@ -27,12 +27,15 @@ pub fn run<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn run_turns<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    this.runs.set(true);
     let outcome = loop {
         let turn = this.run_turn(this);
         if turn.is_err() || this.stopping.get() {
             break turn;
         }
     };
+    this.runs.set(false);
+    this.track_handles(this.py());
     both(this.py(), outcome, task::current::clear(this))?;
     none(this)
 }
@@ -78,6 +81,17 @@ impl Loop {
         Ok(())
     }
 
+    /// Lets the garbage collector know of what stands in the queue: a loop that doesn't run may be garbage.
+    fn track_handles(&self, py: Python<'_>) {
+        for ready in self.ready.borrow().iter() {
+            match ready {
+                Ready::Handle(handle) => handle.get(py).track(),
+                Ready::ThreadSafe(handle) => handle.get(py).track(),
+                _ => {}
+            }
+        }
+    }
+
     /// Whether nothing is left to do but to wait.
     #[inline]
     fn is_idle(&self) -> bool {
@@ -95,9 +109,16 @@ impl Loop {
             Ready::Task(_) => Ok(()),
             Ready::Handle(handle) => {
                 let handle = handle.get(py);
-                handle.callback().run(handle.as_any())
+                let outcome = handle.callback().run(handle.as_any());
+                handle.track_if_shared();
+                outcome
             }
-            Ready::ThreadSafe(handle) => handle.get(py).run(),
+            Ready::ThreadSafe(handle) => {
+                let handle = handle.get(py);
+                let outcome = handle.run();
+                handle.track_if_shared();
+                outcome
+            }
             Ready::Job(job) => {
                 let job = job.get(py);
                 job.deliver().or_else(|error| Self::callback_failed(this, error, job.as_any()))

@@ -75,15 +75,20 @@ impl<'a, 'py> Call<'a, 'py> {
 
     #[inline]
     fn into_handle(self, this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-        let handle = Handle::create(this, self.callback, self.args, self.context)?;
-        this.push(Ready::Handle(handle.clone_ref(this.py())));
+        let handle = Handle::create_for_turn(this, self.callback, self.args, self.context)?;
+        this.push_handle(handle.clone_ref(this.py()), this.py());
         Ok(handle.into_any(this.py()))
     }
 
     #[inline]
     fn into_thread_safe_handle(self, this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-        let handle = ThreadSafeHandle::create(this, self.callback, self.args, self.context)?;
-        this.push(Ready::ThreadSafe(handle.clone_ref(this.py())));
+        let handle =
+            ThreadSafeHandle::create_for_turn(this, self.callback, self.args, self.context)?;
+        let py = this.py();
+        if !this.runs.get() {
+            handle.get(py).track();
+        }
+        this.push(Ready::ThreadSafe(handle.clone_ref(py)));
         Ok(handle.into_any(this.py()))
     }
 }

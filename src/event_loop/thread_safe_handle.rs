@@ -62,16 +62,17 @@ impl ThreadSafeHandle {
         !THREAD_SAFE_HANDLE.as_type_ptr().is_null()
     }
 
-    /// A handle that will call `callable(*args)` in `context`.
+    /// A handle that will call `callable(*args)` in `context` and is about to stand in the loop's queue: see
+    /// [`Handle::create_for_turn`](super::handle::Handle::create_for_turn).
     #[inline]
-    pub fn create(
+    pub fn create_for_turn(
         event_loop: Ref<'_, '_, Loop>,
         callable: Bound<'_, PyAny>,
         args: Rest<'_, '_>,
         context: Bound<'_, PyAny>,
     ) -> PyResult<Owned<Self>> {
         let py = event_loop.py();
-        let handle = Owned::<Self>::alloc(py)?;
+        let handle = Owned::<Self>::alloc_untracked(py)?;
         handle.get(py).callback.fill(event_loop, callable, args, context)?;
         Ok(handle)
     }

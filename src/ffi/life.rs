@@ -15,25 +15,63 @@ impl<T: Class> Owned<T> {
     /// A new instance of the class itself, without calling `__init__`.
     #[inline]
     pub fn alloc(py: Python<'_>) -> PyResult<Self> {
-        let cell = T::class();
-        let kind = cell.as_type_ptr();
-        if T::FREELIST > 0 {
-            let recycled = cell.free.borrow_mut().pop();
-            if let Some(object) = recycled {
-                // SAFETY: a dead instance of this very type that `dealloc` put by: its memory is ours, its
-                // base's part is empty and its fields are not initialised.
-                unsafe {
-                    ffi::PyObject_Init(object, kind);
-                    cell.fields::<T>(object).write(T::fresh());
-                    ffi::PyObject_GC_Track(object.cast());
-                    return Ok(Owned::from_ptr(object));
-                }
-            }
+        if let Some(recycled) = Self::recycle() {
+            recycled.get(py).track();
+            return Ok(recycled);
         }
         // SAFETY: a ready type of ours.
         unsafe {
-            let object = allocate::<T>(kind);
+            let object = allocate::<T>(T::class().as_type_ptr());
             if object.is_null() { Err(PyErr::fetch(py)) } else { Ok(Owned::from_ptr(object)) }
+        }
+    }
+
+    /// The same, of which the garbage collector knows nothing until [`Ref::track`]: what the instance refers to counts as
+    /// used from outside. For what lives a moment, as long as whoever has it can't be garbage.
+    #[inline]
+    pub fn alloc_untracked(py: Python<'_>) -> PyResult<Self> {
+        if let Some(recycled) = Self::recycle() {
+            return Ok(recycled);
+        }
+        let fresh = Self::alloc(py)?;
+        // SAFETY: a live instance of a class that takes part in garbage collection.
+        unsafe { ffi::PyObject_GC_UnTrack(fresh.as_ptr().cast()) };
+        Ok(fresh)
+    }
+
+    /// An instance from the freelist, untracked.
+    #[inline]
+    fn recycle() -> Option<Self> {
+        let cell = T::class();
+        let object = if T::FREELIST > 0 { cell.free.borrow_mut().pop() } else { None }?;
+        // SAFETY: a dead instance of this very type that `dealloc` put by: its memory is ours, its base's part is
+        // empty and its fields are not initialised.
+        unsafe {
+            ffi::PyObject_Init(object, cell.as_type_ptr());
+            cell.fields::<T>(object).write(T::fresh());
+            Some(Owned::from_ptr(object))
+        }
+    }
+}
+
+impl<T: Class> Ref<'_, '_, T> {
+    /// Lets the garbage collector know of the instance, if it doesn't yet.
+    #[inline]
+    pub fn track(self) {
+        // SAFETY: a live instance of a class that takes part in garbage collection, whose fields are initialised.
+        unsafe {
+            if ffi::PyObject_GC_IsTracked(self.as_ptr()) == 0 {
+                ffi::PyObject_GC_Track(self.as_ptr().cast());
+            }
+        }
+    }
+
+    /// Lets the garbage collector know of an instance that somebody else has, too: it will live on.
+    #[inline]
+    pub fn track_if_shared(self) {
+        // SAFETY: a live object.
+        if unsafe { ffi::Py_REFCNT(self.as_ptr()) } > 1 {
+            self.track();
         }
     }
 }

@@ -118,8 +118,8 @@ pub fn callback_soon(future: Ref<'_, '_, Future>, callback: &Callback) -> PyResu
                     event_loop.check_callable()?;
                     let callable = callable.get_or_none(py);
                     let arg = future.as_any().clone();
-                    let handle = Handle::create1(event_loop, callable, arg, context)?;
-                    event_loop.push(Ready::Handle(handle));
+                    let handle = Handle::create1_for_turn(event_loop, callable, arg, context)?;
+                    event_loop.push_handle(handle, py);
                     return Ok(());
                 }
             }

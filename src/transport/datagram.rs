@@ -253,9 +253,9 @@ impl DatagramTransport {
         let made = this.protocol.get_or_none(py).getattr(intern!(py, "connection_made"))?;
         let context = call::copy_context(py)?;
         this.with_loop(|event_loop| {
-            let handle = Handle::create1(event_loop, made, this.to_any(), context)?;
+            let handle = Handle::create1_for_turn(event_loop, made, this.to_any(), context)?;
             event_loop.watch(py, fd, Source::Datagram(this.to_owned()))?;
-            event_loop.push(Ready::Handle(handle));
+            event_loop.push_handle(handle, py);
             this.enqueue(event_loop);
             Ok(())
         })

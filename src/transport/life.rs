@@ -9,7 +9,6 @@ use pyo3::types::PyDict;
 
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
-use crate::event_loop::ready::Ready;
 use crate::ffi::{Class, Ref, Slot, call};
 use crate::stdlib::stdlib;
 
@@ -70,8 +69,9 @@ impl<'py, T: Transport> Ref<'_, 'py, T> {
                 |error| error.into_value(py).into_bound(py).into_any(),
             );
             event_loop.check_callable()?;
-            let handle = Handle::create1(event_loop, lost, error, self.callback_context(py)?)?;
-            event_loop.push(Ready::Handle(handle));
+            let handle =
+                Handle::create1_for_turn(event_loop, lost, error, self.callback_context(py)?)?;
+            event_loop.push_handle(handle, py);
             Ok(())
         })
     }

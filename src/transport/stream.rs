@@ -291,9 +291,9 @@ impl StreamTransport {
         let made = protocol.getattr(intern!(py, "connection_made"))?;
         let context = this.callback_context(py)?;
         this.with_loop(|event_loop| {
-            let handle = Handle::create1(event_loop, made, this.to_any(), context)?;
+            let handle = Handle::create1_for_turn(event_loop, made, this.to_any(), context)?;
             event_loop.watch(py, fd, Source::Stream(this.to_owned()))?;
-            event_loop.push(Ready::Handle(handle));
+            event_loop.push_handle(handle, py);
             this.enqueue(event_loop);
             Ok(())
         })

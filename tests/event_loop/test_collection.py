@@ -129,6 +129,51 @@ def test_a_cycle_through_a_handle_is_collected(loop: Loop, method: str) -> None:
     assert collected(make)
 
 
+@pytest.mark.parametrize("method", ["call_soon", "call_soon_threadsafe"])
+def test_a_cycle_through_a_handle_made_while_the_loop_ran_is_collected(
+    loop: Loop, method: str
+) -> None:
+    def make() -> Witness:
+        witness = Witness()
+
+        async def schedule() -> None:
+            witness.kept = getattr(loop, method)(witness)
+            gc.collect()
+            await asyncio.sleep(0)
+
+        loop.run_until_complete(schedule())
+        return witness
+
+    assert collected(make)
+
+
+@pytest.mark.parametrize("method", ["call_soon", "call_soon_threadsafe", "add_done_callback"])
+def test_handles_that_wait_when_the_loop_stops_are_collected_with_it(
+    make_loop: Callable[[], Loop], method: str
+) -> None:
+    def make() -> Witness:
+        loop = make_loop()
+        witness = Witness()
+
+        def schedule() -> None:
+            loop.stop()
+            if method == "add_done_callback":
+                future = loop.create_future()
+                future.add_done_callback(witness)
+                future.set_result(None)
+                witness.kept = loop, future
+            else:
+                witness.kept = loop, getattr(loop, method)(witness)
+
+        loop.call_soon(schedule)
+        loop.run_forever()
+        return witness
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        assert collected(make)
+
+
 def test_a_cycle_through_a_context_is_collected(loop: Loop) -> None:
     import contextvars
 
