@@ -139,7 +139,7 @@ def sorted_by_source(events: list[Event]) -> list[Event]:
 
 def popen_was_first(event: Event) -> bool:
     """Whether asyncio missed how the child ended, since `Popen.send_signal()` has asked: docs/differences.md has it."""
-    return event[0] == "log" and "Unknown child process" in event[2]
+    return event[0] == "log" and "will report returncode 255" in event[2]
 
 
 ALL = {"stdin": PIPE, "stdout": PIPE, "stderr": PIPE}
