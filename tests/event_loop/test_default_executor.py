@@ -121,6 +121,8 @@ def test_what_a_function_raises_is_raised_from_its_future(
     exception = loop.run_until_complete(main())
     assert type(exception) is caught
     assert exception.args == raised.args
+    if exception is not raised and not isinstance(loop, ferrio.Loop):
+        return  # Older asyncios translate it without its traceback.
     frames, traceback = [], exception.__traceback__
     while traceback is not None:
         frames.append(traceback.tb_frame.f_code.co_name)
