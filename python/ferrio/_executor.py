@@ -25,7 +25,7 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
     if TYPE_CHECKING:
         # What is used of ThreadPoolExecutor beyond its documented face.
         _shutdown_lock: threading.Lock
-        _threads: set[threading.Thread]  # type: ignore[assignment]
+        _threads: set[threading.Thread]
 
     def __init__(self) -> None:
         super().__init__(thread_name_prefix="asyncio")
@@ -36,7 +36,7 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
 
         Raises RuntimeError when the system has no more threads or the interpreter shuts down.
         """
-        with self._shutdown_lock, thread._global_shutdown_lock:  # type: ignore[attr-defined]
+        with self._shutdown_lock, thread._global_shutdown_lock:
             self._adjust_thread_count()
 
     def _adjust_thread_count(self) -> None:
