@@ -61,6 +61,23 @@ impl Ready {
         })
     }
 
+    /// Whether the entry's object knows, in debug mode, where it was made: as `_source_traceback`.
+    pub fn notes_origin(&self) -> bool {
+        match self {
+            Ready::Handle(_)
+            | Ready::ThreadSafe(_)
+            | Ready::Timer(_)
+            | Ready::Task(_)
+            | Ready::Wake(_)
+            | Ready::Ended(..) => true,
+            Ready::Job(_)
+            | Ready::Timeout(_)
+            | Ready::Stream(_)
+            | Ready::Datagram(_)
+            | Ready::Listener(_) => false,
+        }
+    }
+
     /// The entry as the object that debug messages name.
     pub fn to_any<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         match self {

@@ -181,8 +181,8 @@ impl Loop {
     fn run_observed(&self, this: Ref<'_, '_, Self>, ready: Ready) -> PyResult<()> {
         let py = this.py();
         let object = ready.to_any(py);
-        // For messages about its origin, which transports don't note.
-        if !matches!(ready, Ready::Stream(_) | Ready::Datagram(_) | Ready::Listener(_)) {
+        // For messages about its origin.
+        if ready.notes_origin() {
             this.as_any().setattr(intern!(py, "_current_handle"), &object)?;
         }
         let start = Instant::now();

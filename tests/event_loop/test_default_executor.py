@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import gc
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -373,6 +374,36 @@ def test_who_overrides_call_soon_threadsafe_sees_the_end_of_each_call(
     loop.close()
     assert len(seen) == 1
     assert seen[0] != threading.get_ident()
+
+
+def test_what_is_reported_while_a_call_ends_is_logged(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    class Result:
+        def __del__(self) -> None:
+            loop.call_exception_handler({"message": "look"})
+
+    def work() -> Result:
+        began.set()
+        go.wait(60)
+        return Result()
+
+    async def main() -> None:
+        call = loop.run_in_executor(None, work)
+        assert began.wait(60)
+        # The loop lets go of a result that nobody waits for.
+        call.cancel()
+        loop.set_debug(True)
+        go.set()
+        await loop.shutdown_default_executor()
+        await asyncio.sleep(0)
+        gc.collect()
+
+    with caplog.at_level(logging.ERROR, "asyncio"):
+        loop.run_until_complete(main())
+    assert [record.getMessage().splitlines()[0] for record in caplog.records] == ["look"]
 
 
 def test_many_loops_use_their_threads_at_once(make_loop: Callable[[], Loop]) -> None:
