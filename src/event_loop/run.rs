@@ -27,33 +27,51 @@ pub fn run<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn run_turns<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-    this.runs.set(true);
+    let runs = Runs::begin(this);
     let outcome = loop {
         let turn = this.run_turn(this);
         if turn.is_err() || this.stopping.get() {
             break turn;
         }
     };
-    this.runs.set(false);
-    this.track_handles(this.py());
+    drop(runs);
     both(this.py(), outcome, task::current::clear(this))?;
     none(this)
+}
+
+/// Says that the loop's turns go on, until it is dropped: then what stands in the queue may be garbage.
+struct Runs<'a, 'py>(Ref<'a, 'py, Loop>);
+
+impl<'a, 'py> Runs<'a, 'py> {
+    fn begin(this: Ref<'a, 'py, Loop>) -> Self {
+        this.runs.set(true);
+        Runs(this)
+    }
+}
+
+impl Drop for Runs<'_, '_> {
+    fn drop(&mut self) {
+        self.0.runs.set(false);
+        self.0.track_handles(self.0.py());
+    }
 }
 
 impl Loop {
     fn run_turn(&self, this: Ref<'_, '_, Self>) -> PyResult<()> {
         let py = this.py();
         self.turn.set(self.turn.get() + 1);
-        let now = clock::now();
         if self.is_idle() {
-            // A signal that came since Python code last ran would not end the wait; its handler may schedule something.
+            // What may run Python code stands before the last look at the queue, for that code may schedule something: a
+            // signal that came since such code last ran would not end the wait; other threads may ask for the current task
+            // meanwhile; and the poller may be a parent's.
             py.check_signals()?;
+            task::current::clear(this)?;
+            Self::leave_parent(this)?;
         }
+        let now = clock::now();
         if self.is_idle() {
             let timeout =
                 self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
-            // Other threads may look meanwhile.
-            task::current::clear(this)?;
             self.poll(this, timeout.map(Duration::from_nanos))?;
         } else if self.io.borrow().as_ref().is_some_and(|io| io.pace.due(now)) {
             self.poll(this, Some(Duration::ZERO))?;

@@ -37,7 +37,8 @@ pub(super) struct Level(*const Trashcan);
 ///
 /// # Safety
 ///
-/// `object` is tracked by the garbage collector, has no reference left, and `dealloc` is what its death is.
+/// `object` is of a class that takes part in garbage collection, tracked or not, has no reference left, and `dealloc` is
+/// what its death is.
 #[inline]
 pub(super) unsafe fn enter(object: *mut ffi::PyObject, dealloc: ffi::destructor) -> Option<Level> {
     TRASHCAN.with(|trashcan| {
@@ -71,7 +72,7 @@ impl Trashcan {
     /// As for [`enter`].
     #[cold]
     unsafe fn defer(&self, object: *mut ffi::PyObject, dealloc: ffi::destructor) {
-        // SAFETY: a tracked object.
+        // SAFETY: an object with the collector's header; untracked already, it stays so.
         unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
         let next = self.deferred.get();
         self.deferred.set(Box::into_raw(Box::new(Deferred { object, dealloc, next })));
@@ -84,7 +85,7 @@ impl Trashcan {
             // SAFETY: what is linked here came from a box, and is taken out before anything else can run.
             let first = unsafe { Box::from_raw(self.deferred.get()) };
             self.deferred.set(first.next);
-            // SAFETY: the object is as `defer` left it, for nobody has a reference; it is tracked again, as a
+            // SAFETY: the object is as `defer` left it, for nobody has a reference; it is tracked, as a
             // finalizer needs it.
             unsafe {
                 ffi::PyObject_GC_Track(first.object.cast());

@@ -297,3 +297,21 @@ def test_time_is_the_monotonic_clock_in_seconds(loop: Loop) -> None:
     before = time.monotonic()
     now = loop.time()
     assert before <= now <= time.monotonic()
+
+
+def test_what_dies_before_the_loop_waits_may_schedule_something(loop: Loop) -> None:
+    """The loop keeps the task that ran last, and lets go of it when it is about to wait."""
+
+    class Result:
+        def __del__(self) -> None:
+            loop.call_soon(done.set_result, None)
+
+    async def child() -> Result:
+        return Result()
+
+    async def main() -> None:
+        loop.create_task(child())
+        await asyncio.wait_for(done, 20)
+
+    done = loop.create_future()
+    loop.run_until_complete(main())
