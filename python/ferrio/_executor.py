@@ -6,17 +6,28 @@ It is a `concurrent.futures.ThreadPoolExecutor` with another queue: what a loop 
 
 import asyncio
 import concurrent.futures
+import logging
 import threading
 import weakref
 from concurrent.futures import thread
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from . import _ferrio
+
+_logger = logging.getLogger("concurrent.futures")
 
 _ASYNCIOS: dict[type[BaseException], type[BaseException]] = {
     concurrent.futures.CancelledError: asyncio.CancelledError,
     concurrent.futures.InvalidStateError: asyncio.InvalidStateError,
 }
+
+
+def _genuine_submit() -> Any:
+    """Return `ThreadPoolExecutor.submit`, or None if another function has taken its place already."""
+    submit = concurrent.futures.ThreadPoolExecutor.submit
+    is_genuine = type(submit) is FunctionType and submit.__globals__ is vars(thread)
+    return submit if is_genuine else None
 
 
 class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
@@ -27,9 +38,15 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
         _shutdown_lock: threading.Lock
         _threads: set[threading.Thread]
 
+    # As long as it is what submit() is, loops go around it.
+    genuine_submit = _genuine_submit()
+
     def __init__(self) -> None:
         super().__init__(thread_name_prefix="asyncio")
         self._work_queue: Any = _ferrio.WorkQueue()
+        with thread._global_shutdown_lock:
+            if _interpreter_shuts_down():
+                self._work_queue.put(None)
 
     def start_worker(self) -> None:
         """Start one more thread, if one is wanted and there are not as many as there may be.
@@ -37,6 +54,10 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
         Raises RuntimeError when the system has no more threads or the interpreter shuts down.
         """
         with self._shutdown_lock, thread._global_shutdown_lock:
+            if _interpreter_shuts_down():
+                # Nobody would end the thread.
+                self._work_queue.put(None)
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             self._adjust_thread_count()
 
     def _adjust_thread_count(self) -> None:
@@ -49,13 +70,26 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
         context = getattr(self, "_create_worker_context", None)  # from Python 3.14 on
         worker = threading.Thread(
             name=f"{self._thread_name_prefix}_{number}",
-            target=queue.work,
-            args=(collected,) if context is None else (collected, context()),
+            target=_work,
+            args=(collected, queue) if context is None else (collected, queue, context()),
         )
         worker.start()
         self._threads.add(worker)
         # Who is there is joined when the interpreter shuts down.
         thread._threads_queues[worker] = queue  # type: ignore[index]
+
+
+def _work(_collected: object, queue: Any, *args: Any) -> None:
+    """Do what is left in the queue, in this thread, as long as there may be more."""
+    try:
+        queue.work(*args)
+    except BaseException:
+        _logger.critical("Exception in worker", exc_info=True)
+
+
+def _interpreter_shuts_down() -> bool:
+    """Whether the threads of all executors were ended, for the interpreter shuts down."""
+    return thread._shutdown
 
 
 def asyncios(exception: BaseException) -> BaseException:

@@ -34,6 +34,7 @@ fn run_in_executor<'py>(
         && !this.executor_shut_down.get()
         && direct(this.as_any())?.is_some()
         && let Some(queue) = default_queue(this)?
+        && submits_as_ever(this)?
         && let Some(queue) = Ref::<WorkQueue>::cast(&queue)
         && !queue.has_ended()
     {
@@ -60,6 +61,16 @@ fn default_queue<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Option<Bound<'py, Py
         set_default_executor(this, Some(&executor))?;
     }
     Ok(this.work_queue.get(py))
+}
+
+/// Whether `submit` is the one that a job goes around: some programs put theirs in its place, to hand something on to the
+/// threads.
+fn submits_as_ever(this: Ref<'_, '_, Loop>) -> PyResult<bool> {
+    let py = this.py();
+    let Some(executor) = this.default_executor.get(py) else { return Ok(false) };
+    let class = executor.get_type();
+    let genuine = class.getattr(intern!(py, "genuine_submit"))?;
+    Ok(class.getattr(intern!(py, "submit"))?.is(&genuine))
 }
 
 fn get_default_executor<'py>(this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::ffi::reference::is_shared;
 use crate::ffi::{Rest, Slot, Traversal, Visit, call};
 
 /// A callable with its arguments, or nothing any more.
@@ -52,6 +53,19 @@ impl Invocation {
     /// Whether it was let go.
     pub fn is_empty(&self) -> bool {
         self.callable.is_empty()
+    }
+
+    /// Whether all of it has other owners also, so that nothing dies when it is let go.
+    pub fn is_shared(&self, py: Python<'_>) -> bool {
+        self.callable.is_shared()
+            && match self.arg_count.get() {
+                0 => true,
+                1 => self.args.is_shared(),
+                _ => self.args.get(py).is_some_and(|args| {
+                    let args = args.cast::<PyTuple>();
+                    args.is_ok_and(|args| args.iter_borrowed().all(|arg| is_shared(&arg)))
+                }),
+            }
     }
 
     /// Calls `callable`, which is the callable, with the arguments. Raises what it raises.

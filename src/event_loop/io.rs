@@ -41,6 +41,12 @@ pub fn count_forks() -> std::io::Result<()> {
     }
 }
 
+/// How often it was, to be compared: who finds another number than before is in a child.
+#[inline]
+pub fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
 /// What a loop waits with.
 pub struct Io {
     /// Apart, for `poll` borrows it while other threads run.
@@ -65,14 +71,14 @@ impl Io {
             waker: poller.waker(),
             pace: Pace::new(POLL_GAP),
             poller: Rc::new(RefCell::new(poller)),
-            forks: FORKS.load(Ordering::Relaxed),
+            forks: forks(),
         })
     }
 
     /// The same, unless it is that of a parent process.
     #[inline]
     pub fn own(&self) -> Option<&Self> {
-        (self.forks == FORKS.load(Ordering::Relaxed)).then_some(self)
+        (self.forks == forks()).then_some(self)
     }
 }
 

@@ -77,11 +77,11 @@ impl Job {
 
 impl Ref<'_, '_, Job> {
     /// Makes the call in this thread, unless the future was cancelled, and queues what came of it in the loop. Returns what
-    /// wakes the loop if it has to be woken.
+    /// wakes the loop if it has to be woken still.
     pub fn perform(self) -> Option<Waker> {
         let py = self.py();
         let callable = self.invocation.callable(py)?;
-        if self.future(py)?.get(py).done() {
+        if self.future(py)?.get(py).is_cancelled() {
             self.invocation.release();
             return None;
         }
@@ -95,9 +95,15 @@ impl Ref<'_, '_, Job> {
                 End::Raised
             }
         };
-        let waker = self.finish(end);
-        // In the thread that used them, and after the loop knows: to let go of them may take long.
+        let mut waker = self.finish(end);
         drop(callable);
+        // What dies with the call dies in this thread, after the loop knows: its end may take long, or wait for the loop.
+        if !self.invocation.is_shared(py)
+            && let Some(waker) = waker.take()
+        {
+            // No working system refuses, and the worker has nobody to tell.
+            let _woken = waker.wake();
+        }
         self.invocation.release();
         waker
     }

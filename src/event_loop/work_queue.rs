@@ -15,6 +15,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyInt};
 
+use super::io::forks;
 use super::job::Job;
 use super::{boolean, none, readers};
 use crate::ffi::{Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build};
@@ -61,6 +62,8 @@ pub struct WorkQueue {
     idle: RefCell<Vec<Arc<Worker>>>,
     /// How many workers were woken and don't run yet.
     rising: Cell<usize>,
+    /// The count of forks when these two were last looked at. The workers of a parent process are not there.
+    forks: Cell<u32>,
     /// Whether the workers end when nothing waits any more.
     ended: Cell<bool>,
 }
@@ -75,7 +78,7 @@ impl Class for WorkQueue {
     }
 
     fn fresh() -> Self {
-        Self::default()
+        WorkQueue { forks: Cell::new(forks()), ..Self::default() }
     }
 
     fn traverse(&self, visit: &Visit) -> Traversal {
@@ -99,6 +102,7 @@ impl WorkQueue {
 
     /// Whether more waits than workers that have nothing else to do.
     pub fn wants_worker(&self) -> bool {
+        self.leave_parent();
         self.waiting.borrow().len() > self.idle.borrow().len() + self.rising.get()
     }
 
@@ -114,10 +118,19 @@ impl WorkQueue {
 
     /// Wakes a worker that sleeps. Returns whether there was one.
     fn wake_one(&self) -> bool {
+        self.leave_parent();
         let Some(worker) = self.idle.borrow_mut().pop() else { return false };
         self.rising.set(self.rising.get() + 1);
         worker.wake();
         true
+    }
+
+    /// In a child process: forgets the parent's workers.
+    fn leave_parent(&self) {
+        if self.forks.replace(forks()) != forks() {
+            self.idle.borrow_mut().clear();
+            self.rising.set(0);
+        }
     }
 
     fn next(&self) -> Option<Work> {
@@ -139,7 +152,7 @@ impl WorkQueue {
 
 /// Works until the queue has ended and nothing waits: what a worker thread runs.
 ///
-/// The first argument is kept meanwhile; the others are those of an item's `run`. Raises what such an item raises.
+/// The arguments are those of an item's `run`. Raises what such an item raises.
 fn work<'py>(this: Ref<'_, 'py, WorkQueue>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let worker = Worker::here();
@@ -160,7 +173,7 @@ fn work<'py>(this: Ref<'_, 'py, WorkQueue>, args: &Args<'_, 'py>) -> PyResult<Bo
             Work::Job(job) => result = job.get(py).perform(),
             Work::Item(item) => {
                 if let Some(item) = item.get(py) {
-                    item.call_method1(intern!(py, "run"), args.rest(1).to_tuple()?)?;
+                    item.call_method1(intern!(py, "run"), args.rest(0).to_tuple()?)?;
                 }
             }
         }
@@ -246,7 +259,7 @@ pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {
                     WorkQueue,
                     c"work",
                     work,
-                    c"work($self, kept, /, *args)\n--\n\nWork in this thread until no more will come; items are run with the arguments."
+                    c"work($self, /, *args)\n--\n\nWork in this thread until no more will come; items are run with the arguments."
                 ),
             ],
             slots: vec![init_slot!(WorkQueue, init)],

@@ -7,7 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::class::{BasePart, Class};
-use super::reference::{Owned, Ref};
+use super::reference::{Owned, Ref, is_shared};
 use super::slot::{Traversal, Visit};
 use super::trashcan;
 
@@ -69,8 +69,7 @@ impl<T: Class> Ref<'_, '_, T> {
     /// Lets the garbage collector know of an instance that somebody else has, too: it will live on.
     #[inline]
     pub fn track_if_shared(self) {
-        // SAFETY: a live object.
-        if unsafe { ffi::Py_REFCNT(self.as_ptr()) } > 1 {
+        if is_shared(self.as_any()) {
             self.track();
         }
     }

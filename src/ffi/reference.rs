@@ -116,6 +116,13 @@ impl<T: Class> Deref for Ref<'_, '_, T> {
     }
 }
 
+/// Whether `object` has more than one owner.
+#[inline]
+pub fn is_shared(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a live object.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) > 1 }
+}
+
 /// A strong reference to an instance of `T`'s class or of a subclass.
 pub struct Owned<T> {
     object: NonNull<ffi::PyObject>,

@@ -32,6 +32,13 @@ impl Slot {
         self.0.get().is_null()
     }
 
+    /// Whether the object held has other owners as well.
+    #[inline]
+    pub fn is_shared(&self) -> bool {
+        // SAFETY: a slot's pointer is null or a reference that the slot owns.
+        !self.is_empty() && unsafe { ffi::Py_REFCNT(self.0.get()) } > 1
+    }
+
     /// The address of the object held, for comparisons of identity; null when empty.
     #[inline]
     pub fn as_ptr(&self) -> *mut ffi::PyObject {

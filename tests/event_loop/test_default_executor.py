@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import functools
 import gc
 import logging
 import threading
@@ -204,6 +205,7 @@ def test_a_future_that_somebody_ended_already_is_reported(loop: Loop) -> None:
     loop.set_exception_handler(lambda _, context: reports.append(context))
 
     async def main() -> None:
+        # Before a thread can take it: the function runs all the same.
         call: Any = loop.run_in_executor(None, go.wait, 60)
         call.set_result("mine")
         go.set()
@@ -404,6 +406,88 @@ def test_what_is_reported_while_a_call_ends_is_logged(
     with caplog.at_level(logging.ERROR, "asyncio"):
         loop.run_until_complete(main())
     assert [record.getMessage().splitlines()[0] for record in caplog.records] == ["look"]
+
+
+@pytest.mark.parametrize("way", ["an argument", "arguments", "the function"])
+def test_the_loop_goes_on_while_what_a_call_used_comes_to_its_end(loop: Loop, way: str) -> None:
+    go, told = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    class Slow:
+        def __del__(self) -> None:
+            waited.append(told.wait(20))
+
+    def work(*_: object) -> bool:
+        return go.wait(60)
+
+    async def main() -> None:
+        if way == "an argument":
+            call = loop.run_in_executor(None, work, Slow())
+        elif way == "arguments":
+            call = loop.run_in_executor(None, work, 1, Slow())
+        else:
+            call = loop.run_in_executor(None, functools.partial(work, Slow()))
+        go.set()
+        await call
+        told.set()
+        await loop.shutdown_default_executor()
+
+    loop.run_until_complete(main())
+    assert waited == [True]
+
+
+def test_a_submit_of_one_s_own_is_called(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[Any] = []
+    genuine = concurrent.futures.ThreadPoolExecutor.submit
+
+    def submit(self: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        submitted.append(function)
+        return genuine(self, function, *args, **kwargs)
+
+    async def main() -> None:
+        await loop.run_in_executor(None, int)
+        monkeypatch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", submit)
+        assert await loop.run_in_executor(None, divmod, 7, 3) == (2, 1)
+        monkeypatch.undo()
+        await loop.run_in_executor(None, float)
+
+    loop.run_until_complete(main())
+    assert submitted == [divmod]
+
+
+def test_when_the_interpreter_shuts_down_calls_are_refused(
+    make_loop: Callable[[], Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    busy, fresh = make_loop(), make_loop()
+    call = busy.run_in_executor(None, go.wait, 60)
+    with monkeypatch.context() as patched:
+        patched.setattr("concurrent.futures.thread._shutdown", True)
+        for loop in busy, fresh:
+            with pytest.raises(RuntimeError, match="after interpreter shutdown"):
+                loop.run_in_executor(None, int)
+    go.set()
+    if isinstance(busy, ferrio.Loop):
+        # Its queue takes no more, and its thread ends when it has nothing to do.
+        executor_of(busy)._shutdown = True
+    assert busy.run_until_complete(call)
+    busy.close()
+    fresh.close()
+
+
+def test_a_worker_that_fails_is_logged(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    loop.run_until_complete(loop.run_in_executor(None, int))
+
+    def leave(_: object) -> None:
+        raise SystemExit("now")
+
+    with caplog.at_level(logging.CRITICAL, "concurrent.futures"):
+        executor_of(loop).submit(int).add_done_callback(leave)
+        go = threading.Event()
+        executor_of(loop).submit(go.wait, 60).add_done_callback(leave)
+        go.set()
+        executor_of(loop).shutdown()
+    assert [record.getMessage() for record in caplog.records][-1:] == ["Exception in worker"]
 
 
 def test_many_loops_use_their_threads_at_once(make_loop: Callable[[], Loop]) -> None:

@@ -204,6 +204,32 @@ def test_a_child_can_go_on_with_the_loop() -> None:
     assert run_code(PRELUDE + GOES_ON) == "child\nparent\n"
 
 
+def test_a_child_that_goes_on_with_the_loop_starts_threads_of_its_own() -> None:
+    code = """
+        async def main():
+            loop = asyncio.get_running_loop()
+            together = threading.Barrier(3)
+            await asyncio.gather(*(loop.run_in_executor(None, together.wait) for _ in range(3)))
+            pid = os.fork()
+            if pid == 0:
+                went = threading.Event()
+                assert await loop.run_in_executor(None, int) == 0
+                await asyncio.gather(
+                    loop.run_in_executor(None, went.wait), loop.run_in_executor(None, went.set)
+                )
+                print("child", flush=True)
+            else:
+                assert await ended(pid) == 0
+                print("parent")
+
+        loop = ferrio.new_event_loop()
+        loop.run_until_complete(main())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+    """
+    assert run_code(PRELUDE + textwrap.dedent(code)) == "child\nparent\n"
+
+
 def test_what_waits_for_the_end_of_the_turn_is_sent_once() -> None:
     """Also when the child leaves through the loop, whose turn ends in both."""
     run_code(

@@ -85,6 +85,21 @@ PROGRAMS = {
         threading._register_atexit(go.set)
         logging.disable()
     """,
+    "a loop that asks for a thread of the executor too late": """
+        def ask():
+            gone.wait()
+            try:
+                loop.run_until_complete(loop.run_in_executor(None, print, "late"))
+            except RuntimeError as error:
+                print(error)
+        gone = threading.Event()
+        # Called in the reverse order: when the executors' threads are gone, which the module's import sees to.
+        threading._register_atexit(gone.set)
+        import concurrent.futures.thread
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=ask).start()
+        logging.disable()
+    """,
     "a loop that waits in a daemon thread": """
         def serve():
             loop = asyncio.new_event_loop()
