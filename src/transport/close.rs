@@ -16,6 +16,14 @@ pub trait Closing: SocketTransport {
     type Unsent;
     /// 0 while the connection lives; then it counts the writes to it, from 1.
     fn lost(&self) -> &Cell<u32>;
+    /// Has the encryption above, if there is one, hand over what it has gathered.
+    fn send_above(_this: Ref<'_, '_, Self>) -> PyResult<()> {
+        Ok(())
+    }
+    /// Whether the poller watches the socket.
+    fn is_watched(&self) -> bool {
+        true
+    }
     /// Gives up what waits to be sent.
     fn take_unsent(this: Ref<'_, '_, Self>) -> Self::Unsent;
     /// Lets go of what the class has beside the loop and the protocol, after `connection_lost`.
@@ -56,7 +64,7 @@ impl<T: Closing> Ref<'_, '_, T> {
 
     fn unwatch_socket(self) -> PyResult<()> {
         self.with_loop(|event_loop| {
-            if let Some(fd) = self.endpoint().fd() {
+            if let Some(fd) = self.endpoint().fd().filter(|_| self.is_watched()) {
                 event_loop.unwatch(fd);
             }
             Ok(())
@@ -102,11 +110,13 @@ impl<T: Closing> Ref<'_, '_, T> {
 }
 
 pub(super) fn close<'py, T: Closing>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    T::send_above(this)?;
     this.close()?;
     none(this.py())
 }
 
 pub(super) fn abort<'py, T: Closing>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
+    T::send_above(this)?;
     this.force_close(None)?;
     none(this.py())
 }

@@ -112,7 +112,7 @@ impl Ref<'_, '_, StreamTransport> {
     }
 
     /// Has the encryption above write what it gathered.
-    fn flush_encryption(self) -> PyResult<()> {
+    pub(super) fn flush_encryption(self) -> PyResult<()> {
         let py = self.py();
         let (Some(protocol), Some(context)) = (self.protocol.get(py), self.context.get(py)) else {
             return Ok(());

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -245,3 +247,56 @@ def test_an_interrupt_at_the_end_of_a_turn_drops_nothing(make_loop, certificates
     with contextlib.suppress(KeyboardInterrupt):
         loop.run_forever()
     run(loop, received(server, transports))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_slow_reading_of_a_peer_that_never_stops(make_loop, certificates):
+    """What was read is forgotten, although something is always left."""
+    size = 64 << 20
+    page = resource.getpagesize()
+    grown = []
+
+    def memory():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * page
+
+    def serve(connection):
+        encrypted = certificates.server().wrap_socket(connection, server_side=True)
+        with encrypted as tls, contextlib.suppress(OSError):
+            while True:
+                tls.sendall(b"x" * (1 << 20))
+
+    class Slow(asyncio.BufferedProtocol):
+        def __init__(self):
+            self.buffer = bytearray(60 * 1024)
+            self.received = 0
+            self.enough = asyncio.get_running_loop().create_future()
+
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def get_buffer(self, sizehint):
+            return self.buffer
+
+        def buffer_updated(self, nbytes):
+            self.received += nbytes
+            if self.received >= size:
+                if not self.enough.done():
+                    self.enough.set_result(None)
+                return
+            self.transport.pause_reading()
+            # The peer sends more meanwhile.
+            asyncio.get_running_loop().call_later(0.0004, self.transport.resume_reading)
+
+    async def main(loop, address):
+        before = memory()
+        transport, protocol = await loop.create_connection(
+            Slow, *address, ssl=certificates.client(), server_hostname="localhost"
+        )
+        await protocol.enough
+        grown.append(memory() - before)
+        transport.abort()
+
+    with listening(serve) as address:
+        loop = make_loop()
+        run(loop, main(loop, address))
+    assert grown[0] < 16 << 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -361,3 +362,100 @@ def test_shutdown_that_takes_too_long(encrypted: Encrypted, side: str, much: boo
 
     events = compare(scenario)
     assert ("connection_lost", ("TimeoutError", None, "SSL shutdown timed out")) in events
+
+
+# --- the connection below
+
+
+@pytest.mark.parametrize("way", ["close", "abort"])
+def test_the_end_of_the_connection_below(certificates: Certificates, way: str) -> None:
+    """What was written before it is sent."""
+    encrypted = Encrypted(certificates, TLS13)
+
+    async def scenario(world: World) -> None:
+        ours, theirs = world.pair()
+        peer = encrypted.peer(world, theirs, "client")
+        raw, protocol = await world.loop.create_connection(lambda: Recorder(world), sock=ours)
+        context = encrypted.client_context
+        upgrade = world.loop.start_tls(raw, protocol, context, server_hostname="localhost")
+        upgrading = asyncio.ensure_future(upgrade)
+        await peer.handshake()
+        transport = await upgrading
+        for part in b"head ", b"body ", b"tail":
+            transport.write(part)
+        getattr(raw, way)()
+        world.record("peer", await peer.read())
+        theirs.close()
+        await world.until_saw("connection_lost")
+
+    assert ("peer", b"head body tail") in compare(scenario)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="new in 3.13")
+@pytest.mark.parametrize("way", ["close_clients", "abort_clients"])
+def test_a_server_ends_its_connections(certificates: Certificates, way: str) -> None:
+    encrypted = Encrypted(certificates, TLS13)
+
+    async def scenario(world: World) -> None:
+        protocols: list[Any] = []
+
+        def make() -> Any:
+            protocols.append(Recorder(world))
+            return protocols[-1]
+
+        server: Any = await world.loop.create_server(
+            make, "127.0.0.1", 0, ssl=encrypted.server_context
+        )
+        theirs = socket.create_connection(server.sockets[0].getsockname())
+        theirs.setblocking(False)
+        world.sockets.append(theirs)
+        peer = encrypted.peer(world, theirs, "server")
+        await peer.handshake()
+        await world.until_saw("connection_made")
+        for part in b"head ", b"body ", b"tail":
+            protocols[0].transport.write(part)
+        getattr(server, way)()
+        server.close()
+        world.record("peer", await peer.read())
+        theirs.close()
+        await world.until_saw("connection_lost")
+
+    assert ("peer", b"head body tail") in compare(scenario)
+
+
+def test_several_writes_of_a_turn_have_nobody_pause(certificates: Certificates) -> None:
+    """As long as the connection below takes them."""
+    encrypted = Encrypted(certificates, TLS13)
+
+    async def scenario(world: World) -> None:
+        transport, _, peer = await encrypted.connect(world, lambda: Recorder(world), "client")
+        transport.set_write_buffer_limits(high=1000)
+        for asks in True, False:
+            for _ in range(5):
+                transport.write(b"x" * 600)
+                if asks:
+                    world.record("size", transport.get_write_buffer_size())
+            await world.turns()
+        world.record("peer", len(await peer.read(6000)))
+
+    events = compare(scenario)
+    assert "pause_writing" not in names(events)
+    assert events.count(("size", 0)) == 5
+
+
+def test_is_closing_after_an_error(certificates: Certificates) -> None:
+    encrypted = Encrypted(certificates, TLS13)
+
+    async def scenario(world: World) -> None:
+        def fail(protocol: Any) -> None:
+            tell = protocol.transport.is_closing
+            world.loop.call_soon(lambda: world.record("closing", tell()))
+            raise ValueError("no")
+
+        _, _, peer = await encrypted.connect(
+            world, lambda: Recorder(world, {"data_received": lambda self, _: fail(self)}), "client"
+        )
+        await peer.send(b"hello")
+        await world.until_saw("connection_lost")
+
+    assert "closing" in names(compare(scenario))

@@ -77,7 +77,9 @@ pub trait Engine {
 /// `None` there, it is the best that this interpreter allows, which the first connection finds out.
 fn prefers_openssl(py: Python<'_>) -> PyResult<bool> {
     let name = py.import("ferrio._ferrio")?.getattr(intern!(py, "_tls_engine"))?;
-    if name.is_none() { Ok(best_tls_engine(py) == openssl::NAME) } else { name.eq(openssl::NAME) }
+    // Which finds out what can be had, whatever is asked for.
+    let best = best_tls_engine(py);
+    if name.is_none() { Ok(best == openssl::NAME) } else { name.eq(openssl::NAME) }
 }
 
 /// The engine for `ssl_object`, a new `ssl.SSLObject` on the two `ssl.MemoryBIO`s.

@@ -68,6 +68,11 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
         Ok(gathered + self.engine().outgoing(self.py())?)
     }
 
+    /// Whether that many bytes more in the write buffer have the program pause.
+    pub(super) fn would_pause(self, count: usize) -> PyResult<bool> {
+        Ok(self.write_buffer_size()? + count >= self.flow.outgoing.high.get())
+    }
+
     /// Tells the program to pause or to go on writing.
     pub(super) fn control_app_writing(self) -> PyResult<()> {
         let size = self.write_buffer_size()?;
@@ -151,6 +156,10 @@ fn get_read_buffer_limits<'py>(this: Ref<'_, 'py, TlsTransport>) -> PyResult<Bou
 }
 
 fn get_write_buffer_size<'py>(this: Ref<'_, 'py, TlsTransport>) -> PyResult<Bound<'py, PyAny>> {
+    // What was gathered counts as sent. A program that has paused would be told to go on, within its call.
+    if !this.flow.app_writing_paused.get() {
+        this.write_backlog()?;
+    }
     Ok(this.write_buffer_size()?.into_pyobject(this.py())?.into_any())
 }
 

@@ -14,6 +14,7 @@ use std::ffi::CStr;
 use pyo3::exceptions::{PyNotImplementedError, PyResourceWarning};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyType};
 
 use self::engine::Engine;
@@ -284,7 +285,24 @@ fn set_protocol<'py>(
 }
 
 fn is_closing<'py>(this: Ref<'_, 'py, TlsTransport>) -> PyResult<Bound<'py, PyAny>> {
-    boolean(this.py(), this.closed.get())
+    let py = this.py();
+    if !this.closed.get()
+        && asks_below(py)?
+        && let Some(lower) = this.lower.get(py)
+    {
+        return lower.call_method0(intern!(py, "is_closing"));
+    }
+    boolean(py, this.closed.get())
+}
+
+/// Whether a transport of this asyncio is closing when the connection below is: newer ones say so.
+fn asks_below(py: Python<'_>) -> PyResult<bool> {
+    static ASKS: PyOnceLock<bool> = PyOnceLock::new();
+    ASKS.get_or_try_init(py, || {
+        let protocol = py.import("asyncio.sslproto")?.getattr("SSLProtocol")?;
+        protocol.hasattr("_is_transport_closing")
+    })
+    .copied()
 }
 
 fn can_write_eof<'py>(this: Ref<'_, 'py, TlsTransport>) -> PyResult<Bound<'py, PyAny>> {

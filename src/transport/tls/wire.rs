@@ -125,6 +125,9 @@ impl Wire {
         if let Some((start, length)) = self.lent.take()
             && length > 0
         {
+            // What is used goes first: a peer that never stops sending would have all of it kept.
+            self.held.drain(..self.used);
+            self.used = 0;
             // SAFETY: the lender promised that the bytes are there until the loan ends, which is now.
             self.held.extend_from_slice(unsafe { std::slice::from_raw_parts(start, length) });
         }

@@ -97,7 +97,8 @@ impl<'py> Ref<'_, 'py, TlsTransport> {
     /// Whether `data` may wait for the end of the turn.
     fn may_gather(self, data: &[u8]) -> PyResult<bool> {
         let gathered = self.backlog.borrow().len();
-        if gathered + data.len() > GATHER_LIMIT {
+        // Nor beyond the mark from which the program has to pause: the connection may well take it.
+        if gathered + data.len() > GATHER_LIMIT || self.would_pause(data.len())? {
             return Ok(false);
         }
         match self.with_stream(|stream| stream.gathers()) {
