@@ -17,6 +17,7 @@ use super::io::Io;
 use super::readiness::{self, KnownSocket};
 use super::ready::Ready;
 use super::{Loop, boolean, none};
+use crate::ffi::error::both;
 use crate::ffi::{Args, Owned, Ref, Signature, Traversal, Visit, call};
 use crate::task::future::Future;
 use crate::transport::datagram::DatagramTransport;
@@ -222,19 +223,21 @@ impl Loop {
                 this.push(Ready::Listener(listener.clone_ref(py)));
             }
         }
+        let mut outcome = Ok(());
         for (future, direction) in woken.iter().zip([Direction::Read, Direction::Write]) {
             let Some(future) = future else { continue };
             if once {
-                Self::set_watcher(this, readiness.token as RawFd, direction, None)?;
+                let removed = Self::set_watcher(this, readiness.token as RawFd, direction, None);
+                outcome = both(py, outcome, removed.map(drop));
             }
-            readiness::wake(py, future)?;
+            outcome = both(py, outcome, readiness::wake(py, future));
         }
-        Ok(())
+        outcome
     }
 
     /// Sets or removes (`None`) who watches one direction of `fd`. Returns who did before.
     ///
-    /// Raises the system's error; all is as before then.
+    /// Raises the system's error. All is as before then; but when somebody was to be removed, nobody watches `fd` any more.
     pub(super) fn set_watcher(
         this: Ref<'_, '_, Self>,
         fd: RawFd,
@@ -263,12 +266,18 @@ impl Loop {
         if stays_registered && watcher.is_none() {
             return Ok(this.forget_waiter(fd, direction).map(Watcher::Waiter));
         }
+        let removes = watcher.is_none();
         let (source, old) = match direction {
             Direction::Read => (Source::Callbacks { reader: watcher, writer }, reader),
             Direction::Write => (Source::Callbacks { reader, writer: watcher }, writer),
         };
         if source.interest().is_some() {
-            this.watch(this.py(), fd, source)?;
+            this.watch(py, fd, source).inspect_err(|_| {
+                // It was closed. Its number may come back as another's.
+                if removes {
+                    this.unwatch(fd);
+                }
+            })?;
         } else {
             this.unwatch(fd);
         }

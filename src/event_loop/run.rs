@@ -223,6 +223,7 @@ impl Loop {
         let Some(poller) = self.io.borrow().as_ref().map(|io| Rc::clone(&io.poller)) else {
             return Ok(());
         };
+        let mut dispatched = Ok(());
         {
             let mut poller = poller.borrow_mut();
             let outcome = if timeout.is_some_and(|timeout| timeout.is_zero()) {
@@ -235,14 +236,17 @@ impl Loop {
                 outcome
             };
             outcome.map_err(os_error)?;
+            // All of them, also when one is interrupted: the poller doesn't tell again what it has told.
             for readiness in poller.events() {
-                Self::dispatch(this, &readiness)
-                    .or_else(|error| Self::report(this, error, "Exception in a wake-up", &[]))?;
+                let told = Self::dispatch(this, &readiness)
+                    .or_else(|error| Self::report(this, error, "Exception in a wake-up", &[]));
+                dispatched = both(py, dispatched, told);
             }
         }
         if let Some(io) = self.io.borrow_mut().as_mut() {
             io.pace.polled(clock::now());
         }
+        dispatched?;
         py.check_signals()
     }
 

@@ -250,7 +250,7 @@ fn ended(transport: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
     match keep_open {
         Ok(true) => {
             transport.ended.set(true);
-            Ok(())
+            transport.rest()
         }
         Ok(false) => transport.close(),
         Err(error) => {
@@ -277,6 +277,7 @@ fn resume_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'p
     }
     // asyncio looks at the socket again, and sees the end again if it was there.
     this.ended.set(false);
+    this.end_rest()?;
     this.context.set(this.callback_context(py)?);
     if this.wants_read() {
         this.with_loop(|event_loop| {

@@ -113,6 +113,7 @@ fn reset_empty_waiter<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Boun
 
 fn room<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
     this.full.set(true);
+    this.end_rest()?;
     wait(this, &this.room_waiter)
 }
 

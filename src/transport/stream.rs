@@ -26,6 +26,7 @@ use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::{Source, os_error};
 use crate::event_loop::ready::Ready;
 use crate::event_loop::sockets::is_plain;
+use crate::ffi::error::both;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
 use crate::streams;
 use crate::{attribute, method_named1, method0, unary_slot};
@@ -65,6 +66,8 @@ pub struct StreamTransport {
     /// Whether the end of the stream was read.
     pub(super) ended: Cell<bool>,
     pub(super) paused: Cell<bool>,
+    /// Whether the poller was told to forget the socket meanwhile: [`rest`](Ref::rest).
+    pub(super) resting: Cell<bool>,
     pub(super) closing: Cell<bool>,
     /// Counts the writes after the connection was lost, from 1.
     pub(super) lost: Cell<u32>,
@@ -187,6 +190,14 @@ impl Closing for StreamTransport {
 
     fn lost(&self) -> &Cell<u32> {
         &self.lost
+    }
+
+    fn send_above(this: Ref<'_, '_, Self>) -> PyResult<()> {
+        if this.encrypted.get() { this.flush_encryption() } else { Ok(()) }
+    }
+
+    fn is_watched(&self) -> bool {
+        !self.resting.get()
     }
 
     fn take_unsent(this: Ref<'_, '_, Self>) -> Vec<Chunk> {
@@ -372,22 +383,53 @@ impl Ref<'_, '_, StreamTransport> {
         outcome
     }
 
+    /// Receives, then sends: a peer that goes away may have said why, and to send then finds out that it is gone.
     fn transfer(self) -> PyResult<()> {
-        let py = self.py();
-        if self.wants_write()
-            && let Some(context) = self.write_context.get(py)
-        {
-            call::in_context(&context, || write::send_and_settle(self))?;
-        }
-        if self.has_awaited_room() {
-            self.tell_room()?;
-        }
+        let received = self.receive();
+        both(self.py(), received, self.send())
+    }
+
+    fn receive(self) -> PyResult<()> {
         if self.wants_read()
-            && let Some(context) = self.context.get(py)
+            && let Some(context) = self.context.get(self.py())
         {
             call::in_context(&context, || read::read_once(self))?;
         }
         Ok(())
+    }
+
+    fn send(self) -> PyResult<()> {
+        if self.wants_write()
+            && let Some(context) = self.write_context.get(self.py())
+        {
+            call::in_context(&context, || write::send_and_settle(self))?;
+        }
+        if self.has_awaited_room() { self.tell_room() } else { Ok(()) }
+    }
+
+    /// Has the poller forget the socket when there is nothing more to learn of it: its end was read, and all is sent. As with
+    /// asyncio, the loop doesn't keep the transport then: one that nobody keeps is closed.
+    pub(super) fn rest(self) -> PyResult<()> {
+        let over = self.ended.get() && !self.closing.get() && !self.resting.get();
+        if !over || !self.outgoing.borrow().is_empty() || !self.room_waiter.is_empty() {
+            return Ok(());
+        }
+        let Some(fd) = self.fd() else { return Ok(()) };
+        self.with_loop(|event_loop| {
+            self.resting.set(true);
+            event_loop.unwatch(fd);
+            Ok(())
+        })
+    }
+
+    /// Has the poller watch the socket again. Raises the system's error.
+    pub(super) fn end_rest(self) -> PyResult<()> {
+        let Some(fd) = self.fd().filter(|_| self.resting.get()) else { return Ok(()) };
+        self.with_loop(|event_loop| {
+            event_loop.watch(self.py(), fd, Source::Stream(self.to_owned()))?;
+            self.resting.set(false);
+            Ok(())
+        })
     }
 
     /// Tells who waits for the connection; `connection_made` was called before.

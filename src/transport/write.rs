@@ -148,6 +148,7 @@ fn send_at_once(this: Ref<'_, '_, StreamTransport>, bytes: &[u8]) -> PyResult<Op
         Ok(Sent::All) => Ok(None),
         Ok(Sent::Part(count)) => {
             this.full.set(true);
+            this.end_rest()?;
             Ok(Some(count))
         }
         Err(error) => this.fatal_error(os_error(error), WRITE_ERROR).map(|()| None),
@@ -282,9 +283,9 @@ pub(super) fn send_waiting(this: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
         return reported;
     }
     if this.outgoing.borrow().is_empty() {
-        this.tell_emptied()?;
+        return this.tell_emptied();
     }
-    Ok(())
+    this.end_rest()
 }
 
 /// Sends what waits, then does what waited for that.
@@ -302,8 +303,8 @@ pub(super) fn send_and_settle(this: Ref<'_, '_, StreamTransport>) -> PyResult<()
     }
     let settled = match this.fd() {
         Some(_) if this.closing.get() => this.finish(),
-        Some(fd) if this.eof_written.get() => shut_down(fd),
-        _ => Ok(()),
+        Some(fd) if this.eof_written.get() => shut_down(fd).and_then(|()| this.rest()),
+        _ => this.rest(),
     };
     both(this.py(), resumed, settled)
 }

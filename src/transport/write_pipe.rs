@@ -213,12 +213,11 @@ fn write_ready<'py>(this: Ref<'_, 'py, WritePipeTransport>) -> PyResult<Bound<'p
             return none(py);
         }
     }
-    let drained = this.outgoing.borrow().is_empty();
-    if drained {
+    if !this.has_unsent() {
         this.unwatch(Direction::Write)?;
     }
     this.resume_protocol_if_drained()?; // May write more, or close.
-    if drained && this.pipe.closing.get() {
+    if !this.has_unsent() && this.pipe.closing.get() {
         this.finish()?;
     }
     none(py)

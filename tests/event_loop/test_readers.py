@@ -223,6 +223,29 @@ def test_a_descriptor_can_be_removed_after_it_was_closed(loop: Loop) -> None:
     assert loop.remove_reader(reading) is True
 
 
+def test_after_a_failed_removal_nobody_watches_a_closed_descriptor(loop: Loop) -> None:
+    called: list[str] = []
+    ours, theirs = socket.socketpair()
+    number = ours.fileno()
+    loop.add_reader(number, called.append, "old reader")
+    loop.add_writer(number, called.append, "old writer")
+    ours.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        loop.remove_reader(number)
+    assert loop.remove_writer(number) is False
+    assert loop.remove_reader(number) is False
+    theirs.close()
+    again, other = socket.socketpair()
+    assert number in (again.fileno(), other.fileno()), "the system gives the least number"
+    with again, other:
+        loop.add_writer(number, called.append, "new writer")
+        again.send(b"x")
+        other.send(b"x")
+        turns(loop)
+        assert loop.remove_writer(number) is True
+    assert set(called) == {"new writer"}
+
+
 def test_a_regular_file_is_refused_and_leaves_no_trace(loop: Loop, tmp_path: Any) -> None:
     with (tmp_path / "file").open("w") as file:
         for add in (loop.add_reader, loop.add_writer):

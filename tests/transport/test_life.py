@@ -458,6 +458,98 @@ def test_data_before_the_end_and_before_a_reset(kind: Any) -> None:
 
 
 @both_kinds
+@pytest.mark.parametrize("side", SIDES)
+def test_an_answer_to_what_the_peer_refuses_to_read(kind: Any, side: str) -> None:
+    """It is received, although to send then finds out that the peer is gone."""
+
+    async def scenario(world: World) -> None:
+        transport, _, peer = await world.connect(lambda: kind(world), side)
+        await world.fill(transport)
+        await world.turns()
+        peer.send(b"too much")
+        peer.close()  # What it has not read makes it a reset.
+        await world.until_saw("connection_lost")
+
+    events = compare(scenario)
+    assert ("data_received", b"too much") in events
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_comes_is_told_before_there_is_room_again(side: str) -> None:
+    async def scenario(world: World) -> None:
+        transport, _, peer = await world.connect(lambda: Recorder(world), side)
+        transport.set_write_buffer_limits(high=0)
+        await world.fill(transport)
+        await world.turns()
+        peer.send(b"meanwhile")
+        while True:
+            try:
+                peer.recv(1 << 20)
+            except BlockingIOError:
+                break
+        await world.until_saw("resume_writing")
+
+    events = compare(scenario)
+    order = ["connection_made", "pause_writing", "data_received", "resume_writing"]
+    assert names(events)[:4] == order
+
+
+@both_kinds
+@pytest.mark.parametrize("side", SIDES)
+def test_after_the_end_of_stream_much_is_sent_and_reading_goes_on(kind: Any, side: str) -> None:
+    async def scenario(world: World) -> None:
+        transport, _, peer = await world.connect(
+            lambda: kind(world, {"eof_received": lambda self: True}), side
+        )
+        peer.shutdown(socket.SHUT_WR)
+        await world.until_saw("eof_received")
+        await world.turns()
+        transport.write(b"x" * BIG)
+        world.record("waits", transport.get_write_buffer_size() > 0)
+        data = await world.peer_reads(peer, BIG)
+        await world.until_saw("resume_writing")
+        transport.pause_reading()
+        transport.resume_reading()
+        await world.until_saw("eof_received", 2)
+        transport.write(b"y" * BIG)
+        transport.close()
+        data += await world.peer_reads(peer)
+        world.record("got", len(data), data[-1:])
+        await world.until_saw("connection_lost")
+
+    events = compare(scenario)
+    assert ("got", 2 * BIG, b"y") in events
+
+
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+@pytest.mark.parametrize("loop_name", LOOPS)
+def test_the_loop_keeps_no_transport_whose_stream_has_ended(loop_name: str) -> None:
+    """And whose owner has forgotten it: the peer sees it closed."""
+    loop = LOOPS[loop_name]()
+    theirs, *ours = socket.socketpair()
+    theirs.settimeout(20)
+
+    class Keeps(asyncio.Protocol):
+        def eof_received(self) -> bool:
+            ended.set_result(None)
+            return True
+
+    async def main() -> None:
+        await loop.create_connection(Keeps, sock=ours.pop())
+        theirs.shutdown(socket.SHUT_WR)
+        await ended
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    ended = loop.create_future()
+    loop.run_until_complete(main())
+    gc.collect()
+    assert theirs.recv(1) == b""
+    theirs.close()
+    loop.close()
+
+
+@both_kinds
 def test_the_loop_ends_before_the_connection(kind: Any) -> None:
     peers = []
 

@@ -271,6 +271,29 @@ def test_close_with_a_full_buffer(kind: str, how: str) -> None:
     assert "log" in names(compare(scenario))
 
 
+@pytest.mark.parametrize("how", ["close", "write_eof"])
+def test_the_end_in_resume_writing_after_one_more_write(how: str) -> None:
+    """All of it is sent, and then the pipe ends. asyncio ends first, and drops it."""
+
+    def write_and_end(protocol: Any) -> None:
+        if not protocol.transport.is_closing():
+            protocol.transport.write(b"l" * 300_000)
+            getattr(protocol.transport, how)()
+
+    async def scenario(world: World) -> None:
+        transport, _, reader = await writing(world, "pipe", {"resume_writing": write_and_end})
+        transport.set_write_buffer_limits(high=1000)
+        count = fill(transport)
+        got = await read_all(world, reader)
+        world.record("got", len(got) - count)
+        await world.until_saw("connection_lost")
+        os.close(reader)
+
+    events = play(LOOPS["ferrio"], scenario)
+    assert ("got", 300_000) in events
+    assert names(events).count("connection_lost") == 1
+
+
 def test_abort_drops_the_buffer() -> None:
     async def scenario(world: World) -> None:
         transport, _, reader = await writing(world, "pipe")
