@@ -1,10 +1,11 @@
 //! Entering Rust from C and leaving it again: results, errors and panics.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyo3::exceptions::PySystemError;
+use pyo3::exceptions::{PyRecursionError, PySystemError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -73,6 +74,25 @@ pub fn nested<R>(py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> PyResult
         ffi::Py_LeaveRecursiveCall();
         outcome
     }
+}
+
+thread_local! {
+    /// How many levels of [`nested_frame`] this thread is in.
+    static DEPTH: Cell<c_int> = const { Cell::new(0) };
+}
+
+/// The same for what is a frame of Python in asyncio, of which there may be as many as `sys.getrecursionlimit()` says: from
+/// 3.12 on CPython allows C code more levels than fit on the stack with what runs in these.
+pub fn nested_frame<R>(py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    let depth = DEPTH.get();
+    // SAFETY: the GIL is held.
+    if depth >= unsafe { ffi::Py_GetRecursionLimit() } {
+        return Err(PyRecursionError::new_err("maximum recursion depth exceeded"));
+    }
+    DEPTH.set(depth + 1);
+    let outcome = nested(py, body);
+    DEPTH.set(depth);
+    outcome
 }
 
 /// What sending to a coroutine or an iterator gave.

@@ -323,8 +323,10 @@ fn read_until<'py>(this: Reading<'_, 'py>, reader: Reader<'_, 'py>) -> PyResult<
                 return Err(error::raise(&exception));
             }
             skip_line(reader, consumed)?;
+            // As if it had been raised, with what is being handled for its context.
+            let overrun = error::into_exception(error::raise(&exception), py);
             let error = PyValueError::new_err(message);
-            error.value(py).setattr(intern!(py, "__context__"), exception)?;
+            error.value(py).setattr(intern!(py, "__context__"), overrun)?;
             return Err(error);
         }
         Found::Nothing => {}

@@ -341,8 +341,14 @@ fn notify<'py>(this: Ref<'_, 'py, Condition>, args: &Args<'_, 'py>) -> PyResult<
 }
 
 fn notify_all<'py>(this: Ref<'_, 'py, Condition>) -> PyResult<Bound<'py, PyAny>> {
-    this.notify_all()?;
-    Ok(none(this.py()))
+    let py = this.py();
+    if Ref::<Condition>::cast_exact(this.as_any()).is_some() {
+        this.notify_all()?;
+    } else {
+        // A subclass may have a notify() of its own.
+        this.as_any().call_method1(intern!(py, "notify"), (this.waiters.len(py)?,))?;
+    }
+    Ok(none(py))
 }
 
 fn lock<'py>(this: Ref<'_, 'py, Condition>) -> PyResult<Bound<'py, PyAny>> {

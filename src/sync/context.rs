@@ -105,7 +105,7 @@ impl Body for Exit {
 /// What is acquired and released: a condition's lock in its place.
 #[inline]
 fn manager<'py, T: Class>(this: Ref<'_, 'py, T>) -> Bound<'py, PyAny> {
-    match Ref::<Condition>::cast_exact(this.as_any()) {
+    match Ref::<Condition>::cast(this.as_any()) {
         Some(condition) => condition.lock(),
         None => this.to_any(),
     }

@@ -7,6 +7,7 @@ use std::ops::Deref;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi as capi;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::attributes::{self, get_loop_method, waitable_attributes};
@@ -117,10 +118,22 @@ impl<'py> Ref<'_, 'py, Semaphore> {
         Ok(self.value.get().sign() == Some(Ordering::Equal) || any_alive(&self.waiters, self.py())?)
     }
 
+    /// The same, by the method of a subclass that has its own.
+    #[inline]
+    fn asks_locked(self) -> PyResult<bool> {
+        let this = self.as_any();
+        if Ref::<Semaphore>::cast_exact(this).is_some()
+            || Ref::<BoundedSemaphore>::cast_exact(this).is_some()
+        {
+            return self.is_locked();
+        }
+        this.call_method0(intern!(self.py(), "locked"))?.is_truthy()
+    }
+
     /// Counts down, if one who comes now need not wait. Returns whether it did.
     #[inline]
     pub fn take(self) -> PyResult<bool> {
-        let free = !self.is_locked()?;
+        let free = !self.asks_locked()?;
         if free {
             self.add(-1);
         }

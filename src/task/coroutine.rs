@@ -277,7 +277,9 @@ impl<'py, B: Body> Ref<'_, 'py, Coroutine<B>> {
         }
         let awaiter = awaiter(awaitable)?;
         self.awaited.set(awaiter.clone());
-        self.after(call::send(&awaiter, &none(self.py())))
+        let py = self.py();
+        // The one awaited may be such a coroutine, too.
+        self.after(call::nested_frame(py, || call::send(&awaiter, &none(py))))
     }
 
     /// The next step of the wait that [`begin`](Self::begin) has begun: the same outcomes.
@@ -297,7 +299,7 @@ impl<'py, B: Body> Ref<'_, 'py, Coroutine<B>> {
         }
         self.after(match resume {
             Resume::Thrown(error) => throw_into(&awaited, error),
-            _ => call::send(&awaited, &none(py)),
+            _ => call::nested_frame(py, || call::send(&awaited, &none(py))),
         })
     }
 

@@ -280,9 +280,9 @@ impl<'py> Ref<'_, 'py, Future> {
         let exception = replace_stop_iteration(exception)?;
         self.exception_traceback.set_opt(error::traceback(&exception), self.py());
         self.exception.set(exception);
-        self.finish(State::Finished)?;
+        // First, for a combinator that is told at once may retrieve it.
         self.log_traceback.set(true);
-        Ok(())
+        self.finish(State::Finished).inspect_err(|_| self.log_traceback.set(false))
     }
 
     /// Ends by cancellation, with a message for the `CancelledError`. Returns whether it was pending.

@@ -314,6 +314,21 @@ async def waits(lib: Any) -> Any:
 
 
 @scenario
+async def a_wait_retrieves_the_exception_that_ends_it(lib: Any) -> Any:
+    """So that nothing is reported of it: `everywhere` compares the reports."""
+    for ending in (fail(lib, ValueError("wanted")), fail(lib, ValueError("wanted"), 2)):
+        tasks = [lib.create_task(ending), lib.create_task(lib.sleep(1000))]
+        done, pending = await lib.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        seen = len(done), len(pending)
+        for task in pending:
+            task.cancel()
+        del task, tasks, done, pending
+        gc.collect()
+        await lib.sleep(0)
+    return seen
+
+
+@scenario
 async def a_wait_is_cancelled(lib: Any) -> Any:
     future = asyncio.get_running_loop().create_future()
     task = lib.create_task(lib.wait([future]))

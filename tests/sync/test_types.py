@@ -191,3 +191,46 @@ def test_they_cannot_be_copied(name):
     # Two copies would wake one another's waiters.
     with pytest.raises(TypeError):
         copy.copy(make(ferrio, name))
+
+
+def test_what_a_subclass_overrides_is_called():
+    def run(module, make_loop):
+        seen = []
+
+        class Semaphore(module.Semaphore):
+            def locked(self):
+                seen.append("locked")
+                return shut or super().locked()
+
+        class Condition(module.Condition):
+            def notify(self, n=1):
+                seen.append(("notify", n))
+                super().notify(n)
+
+            async def acquire(self):
+                seen.append("acquire")
+                return await super().acquire()
+
+        async def main():
+            nonlocal shut
+            semaphore = Semaphore(5)
+            waiting = asyncio.ensure_future(semaphore.acquire())
+            await asyncio.sleep(0)
+            seen.append(waiting.done())
+            waiting.cancel()
+            shut = False
+            async with semaphore:
+                pass
+            condition = Condition()
+            # A condition's own methods are its lock's.
+            async with condition:
+                condition.notify_all()
+
+        shut = True
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            runner.run(main())
+        return seen
+
+    expected = run(asyncio, asyncio.SelectorEventLoop)
+    assert run(ferrio, ferrio.new_event_loop) == expected
+    assert ("notify", 0) in expected

@@ -183,3 +183,26 @@ def test_the_cancellation_of_a_very_long_chain_is_a_recursion_error() -> None:
         ferrio.run(main())
     """
     run_code(program.format(length=LENGTH))
+
+
+def test_to_begin_a_very_long_chain_of_native_coroutines_is_a_recursion_error() -> None:
+    """As it is with asyncio's, which are Python."""
+    program = """if 1:
+        import asyncio
+        import warnings
+        import ferrio
+        async def main():
+            warnings.simplefilter("ignore")  # What is not reached is never awaited.
+            for timeout in 10, None:
+                chain = ferrio.sleep(0)
+                for _ in range({length}):
+                    chain = ferrio.wait_for(chain, timeout)
+                try:
+                    await chain
+                except RecursionError:
+                    pass
+                else:
+                    raise SystemExit("no error")
+        ferrio.run(main())
+    """
+    run_code(program.format(length=LENGTH))
