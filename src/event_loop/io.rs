@@ -92,19 +92,24 @@ impl Loop {
             Some(io) if io.own().is_none() => {}
             _ => return Ok(()),
         }
-        Self::open_anew(this)
+        this.open_anew()?;
+        this.as_any().call_method0(intern!(this.py(), "_forked")).map(drop)
     }
 
+    /// Watches the same with a new poller, which knows nothing else.
+    ///
+    /// Raises OSError when no descriptors are left.
     #[cold]
-    fn open_anew(this: Ref<'_, '_, Self>) -> PyResult<()> {
+    pub(super) fn open_anew(&self) -> PyResult<()> {
         let io = Io::open().map_err(os_error)?;
-        for (index, source) in this.sources.borrow().iter().enumerate() {
+        for (index, source) in self.sources.borrow().iter().enumerate() {
             let Some(interest) = source.interest() else { continue };
-            // What the child has closed is forgotten.
-            let _closed = io.registry.register(index as _, index, interest, source.trigger());
+            let token = self.registrations.borrow().token(index);
+            // What was closed without a word is forgotten.
+            let _closed = io.registry.register(index as _, token, interest, source.trigger());
         }
-        let parents = this.io.replace(Some(io));
-        drop(parents);
-        this.as_any().call_method0(intern!(this.py(), "_forked")).map(drop)
+        let old = self.io.replace(Some(io));
+        drop(old);
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@
 //! - `ready.rs`, `run.rs`: the queue of what runs next, and the turn that runs it;
 //! - `schedule.rs`, `handle.rs`, `timer.rs`: `call_soon`, `call_later`, `call_at`, what they return, and what else waits
 //!   for its time;
+//! - `registrations.rs`: the tokens by which the poller names what is watched;
 //! - `readers.rs`: file descriptors that are watched, by `add_reader` or by a transport;
 //! - `sockets.rs`, `socket_call.rs`, `readiness.rs`: `sock_recv` and its like, the coroutines that they return, and
 //!   what is remembered of their sockets;
@@ -46,6 +47,7 @@ mod pipes;
 pub mod readers;
 mod readiness;
 pub mod ready;
+mod registrations;
 mod run;
 pub mod schedule;
 mod servers;
@@ -59,6 +61,7 @@ use handle::Handle;
 use io::Io;
 use readers::Source;
 use ready::Ready;
+use registrations::Registrations;
 use timer::Timer;
 
 /// The fields of `ferrio.Loop`.
@@ -70,6 +73,10 @@ pub struct Loop {
     timers: RefCell<TimerQueue<Timer>>,
     /// What watches each file descriptor, by its number.
     sources: RefCell<Vec<Source>>,
+    /// Which registration with the poller each of them has.
+    registrations: RefCell<Registrations>,
+    /// Whether the poller told of a file that nobody can take out of it.
+    haunted: Cell<bool>,
     /// Transports with writes to send at the end of this turn.
     flushes: RefCell<Vec<Owned<StreamTransport>>>,
     task_factory: Slot,

@@ -10,7 +10,7 @@ use pyo3::exceptions::{
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
+use pyo3::types::{PyInt, PyWeakrefMethods, PyWeakrefReference};
 
 use super::handle::Handle;
 use super::io::Io;
@@ -18,7 +18,7 @@ use super::readiness::{self, KnownSocket};
 use super::ready::Ready;
 use super::{Loop, boolean, none};
 use crate::ffi::error::both;
-use crate::ffi::{Args, Owned, Ref, Signature, Traversal, Visit, call};
+use crate::ffi::{Args, Owned, Ref, Signature, Slot, Traversal, Visit, call};
 use crate::task::future::Future;
 use crate::transport::datagram::DatagramTransport;
 use crate::transport::listener::Listener;
@@ -37,6 +37,8 @@ pub enum Source {
     Socket(KnownSocket),
     /// A transport, edge-triggered: it remembers what it was told.
     Stream(Owned<StreamTransport>),
+    /// Nobody for now, but the descriptor is a transport's, of which this is a weak reference: nothing is wanted of its socket.
+    Resting(Slot),
     /// The same for datagrams.
     Datagram(Owned<DatagramTransport>),
     /// A listening socket.
@@ -87,6 +89,7 @@ impl Source {
                 .try_for_each(|watcher| watcher.traverse(visit)),
             Source::Socket(known) => known.traverse(visit),
             Source::Stream(stream) => visit.pointer(stream.as_ptr()),
+            Source::Resting(reference) => visit.slot(reference),
             Source::Datagram(datagram) => visit.pointer(datagram.as_ptr()),
             Source::Listener(listener) => visit.pointer(listener.as_ptr()),
         }
@@ -96,6 +99,9 @@ impl Source {
     pub fn transport<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         match self {
             Source::Stream(stream) => Some(stream.get(py).to_any()),
+            Source::Resting(reference) => {
+                reference.get(py)?.cast::<PyWeakrefReference>().ok()?.upgrade()
+            }
             Source::Datagram(datagram) => Some(datagram.get(py).to_any()),
             Source::Free | Source::Callbacks { .. } | Source::Socket(_) | Source::Listener(_) => {
                 None
@@ -106,14 +112,16 @@ impl Source {
     /// How often it wants to be told.
     pub(super) fn trigger(&self) -> Trigger {
         match self {
-            Source::Free | Source::Callbacks { .. } | Source::Listener(_) => Trigger::Level,
+            Source::Free | Source::Callbacks { .. } | Source::Listener(_) | Source::Resting(_) => {
+                Trigger::Level
+            }
             Source::Socket(_) | Source::Stream(_) | Source::Datagram(_) => Trigger::Edge,
         }
     }
 
     pub(super) fn interest(&self) -> Option<Interest> {
         match self {
-            Source::Free => None,
+            Source::Free | Source::Resting(_) => None,
             Source::Callbacks { reader, writer } => {
                 Interest::of(reader.is_some(), writer.is_some())
             }
@@ -132,6 +140,7 @@ impl Loop {
             return Err(invalid(fd));
         };
         let trigger = source.trigger();
+        let token = self.registrations.borrow_mut().next(index);
         {
             let io = self.io.borrow();
             let io = io.as_ref().ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))?;
@@ -143,17 +152,18 @@ impl Loop {
                 // A descriptor that was closed without a word, and its number used again, is not known any more.
                 Some(io) if watched => io
                     .registry
-                    .reregister(fd, index, interest, trigger)
+                    .reregister(fd, token, interest, trigger)
                     .or_else(|error| match error.kind() {
                         std::io::ErrorKind::NotFound => {
-                            io.registry.register(fd, index, interest, trigger)
+                            io.registry.register(fd, token, interest, trigger)
                         }
                         _ => Err(error),
                     }),
-                Some(io) => io.registry.register(fd, index, interest, trigger),
+                Some(io) => io.registry.register(fd, token, interest, trigger),
             }
             .map_err(os_error)?;
         }
+        self.registrations.borrow_mut().set(token);
         let old = {
             let mut sources = self.sources.borrow_mut();
             if sources.len() <= index {
@@ -161,18 +171,23 @@ impl Loop {
             }
             std::mem::replace(&mut sources[index], source)
         };
-        match old {
+        match &old {
             Source::Stream(stream) => stream.get(py).forsake(),
+            Source::Resting(_) => match old.transport(py) {
+                Some(stream) => Ref::<StreamTransport>::cast(&stream).map_or(Ok(()), Ref::forsake),
+                None => Ok(()),
+            },
             Source::Datagram(datagram) => datagram.get(py).forsake(),
             _ => Ok(()),
         }
     }
 
-    /// Watches `fd` no more. A descriptor that is closed already is no error: the system forgot it by itself.
+    /// Watches `fd` no more. A descriptor that is closed already is no error: unless somebody else has its file, the system
+    /// forgot it by itself.
     pub fn unwatch(&self, fd: RawFd) {
-        let old = usize::try_from(fd)
-            .ok()
-            .and_then(|index| self.sources.borrow_mut().get_mut(index).map(std::mem::take));
+        let Ok(index) = usize::try_from(fd) else { return };
+        let old = self.sources.borrow_mut().get_mut(index).map(std::mem::take);
+        self.registrations.borrow_mut().clear(index);
         if let Some(old) = old
             && old.interest().is_some()
             && let Some(io) = self.io.borrow().as_ref().and_then(Io::own)
@@ -181,16 +196,33 @@ impl Loop {
         }
     }
 
+    /// Watches `fd` no more, which stays that of `stream`.
+    pub fn let_rest(&self, fd: RawFd, stream: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
+        let reference = PyWeakrefReference::new(stream.as_any())?;
+        self.unwatch(fd);
+        if let Ok(index) = usize::try_from(fd)
+            && let Some(source) = self.sources.borrow_mut().get_mut(index)
+        {
+            *source = Source::Resting(Slot::new(reference.into_any()));
+        }
+        Ok(())
+    }
+
     /// Queues what waits for the descriptor that `readiness` is about.
     ///
     /// Raises what a `call_soon` raises that overrides the loop's.
     pub(super) fn dispatch(this: Ref<'_, '_, Self>, readiness: &Readiness) -> PyResult<()> {
         let py = this.py();
+        let Some(index) = this.registrations.borrow().descriptor(readiness.token) else {
+            this.haunted.set(true);
+            return Ok(());
+        };
         // Ended after the borrow, for that may run Python code.
         let mut woken = [None, None];
         let mut once = false;
-        match this.sources.borrow_mut().get_mut(readiness.token) {
-            None | Some(Source::Free) => {}
+        let mut unwanted = None;
+        match this.sources.borrow_mut().get_mut(index) {
+            None | Some(Source::Free | Source::Resting(_)) => {}
             Some(Source::Callbacks { reader, writer }) => {
                 let due = [readiness.wakes_reader(), readiness.wakes_writer()];
                 for (direction, watcher) in [reader, writer].into_iter().enumerate() {
@@ -206,7 +238,12 @@ impl Loop {
                     }
                 }
             }
-            Some(Source::Socket(known)) => woken = known.note(readiness),
+            Some(Source::Socket(known)) => {
+                woken = known.note(readiness);
+                if matches!(woken, [None, None]) {
+                    unwanted = Some(known.socket(py));
+                }
+            }
             Some(Source::Stream(stream)) => {
                 let stream = stream.get(py);
                 if stream.note(readiness) {
@@ -223,11 +260,14 @@ impl Loop {
                 this.push(Ready::Listener(listener.clone_ref(py)));
             }
         }
+        if let Some(socket) = unwanted {
+            this.forget_closed(index, socket)?;
+        }
         let mut outcome = Ok(());
         for (future, direction) in woken.iter().zip([Direction::Read, Direction::Write]) {
             let Some(future) = future else { continue };
             if once {
-                let removed = Self::set_watcher(this, readiness.token as RawFd, direction, None);
+                let removed = Self::set_watcher(this, index as RawFd, direction, None);
                 outcome = both(py, outcome, removed.map(drop));
             }
             outcome = both(py, outcome, readiness::wake(py, future));

@@ -20,6 +20,7 @@ use socket2::{Domain, SockRef, Type};
 
 use super::Loop;
 use super::readers::{Direction, Source, Watcher};
+use super::sockets::descriptor_of;
 use crate::ffi::{Owned, Ref, Slot, Traversal, Visit};
 use crate::task::future::Future;
 
@@ -51,12 +52,13 @@ impl KnownSocket {
         })
     }
 
+    /// The socket, while it is there.
+    pub fn socket<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.socket.get(py)?.cast::<PyWeakrefReference>().ok()?.upgrade()
+    }
+
     fn is_of(&self, socket: &Bound<'_, PyAny>) -> bool {
-        self.socket.get(socket.py()).is_some_and(|reference| {
-            let reference = reference.cast::<PyWeakrefReference>();
-            reference
-                .is_ok_and(|reference| reference.upgrade().is_some_and(|known| known.is(socket)))
-        })
+        self.socket(socket.py()).is_some_and(|known| known.is(socket))
     }
 
     fn ready(&self, direction: Direction) -> &Cell<bool> {
@@ -187,6 +189,25 @@ impl Loop {
         known.ready(direction).set(false);
         *known.waiter(direction) = Some(waiter);
         this.watch(py, fd, Source::Socket(known))
+    }
+
+    /// Forgets the descriptor `index` of a socket that stayed registered, if the socket is gone or has let go of it. Something
+    /// came for it, and so somebody else holds the file.
+    ///
+    /// Raises what asking the socket raises.
+    pub(super) fn forget_closed(
+        &self,
+        index: usize,
+        socket: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let is_open = match socket {
+            Some(socket) => usize::try_from(descriptor_of(&socket)?) == Ok(index),
+            None => false,
+        };
+        if !is_open {
+            self.unwatch(index as RawFd);
+        }
+        Ok(())
     }
 
     /// Forgets who waits for the known socket `fd` in `direction`, and returns it.

@@ -247,6 +247,9 @@ impl Loop {
             io.pace.polled(clock::now());
         }
         dispatched?;
+        if self.haunted.replace(false) {
+            self.open_anew()?;
+        }
         py.check_signals()
     }
 

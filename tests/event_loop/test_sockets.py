@@ -7,9 +7,12 @@ import errno
 import gc
 import inspect
 import os
+import resource
 import socket
 import ssl
 import sys
+import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -879,3 +882,75 @@ def test_urgent_data_between(method: str) -> None:
         return bytes(buffer[: await loop.sock_recv_into(sock, buffer)])
 
     assert both(scenario) == [b"before", b"more", b"after"] * 3
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.SelectorEventLoop, ferrio.new_event_loop])
+def test_a_closed_socket_whose_file_another_descriptor_holds_wakes_nobody(make_loop: Any) -> None:
+    """Not even who watches its number, which is another file's by then."""
+    loop = make_loop()
+    called: list[str] = []
+
+    async def main() -> None:
+        with pair() as (ours, theirs):
+            theirs.send(b"x")
+            assert await loop.sock_recv(ours, 1) == b"x"
+            waiting = asyncio.ensure_future(loop.sock_recv(ours, 1))
+            await turns()
+            theirs.send(b"y")
+            assert await waiting == b"y"
+            number, held = ours.fileno(), os.dup(ours.fileno())
+            ours.close()
+            reading, writing = os.pipe()
+            assert reading == number, "the system gives the least number that is free"
+            loop.add_reader(reading, called.append, "nothing to read")
+            for _ in range(5):
+                theirs.send(b"z")
+                await asyncio.sleep(0.001)
+            assert called == []
+            os.write(writing, b"now")
+            while not called:
+                await asyncio.sleep(0.001)
+            assert loop.remove_reader(reading) is True
+            for descriptor in (reading, writing, held):
+                os.close(descriptor)
+
+    loop.run_until_complete(asyncio.wait_for(main(), 20))
+    loop.close()
+
+
+@pytest.mark.skipif(not hasattr(resource, "RUSAGE_THREAD"), reason="counts a thread's waits")
+@pytest.mark.parametrize("make_loop", [asyncio.SelectorEventLoop, ferrio.new_event_loop])
+def test_what_comes_for_a_closed_socket_wakes_the_loop_once(make_loop: Any) -> None:
+    loop = make_loop()
+    pieces = 300
+
+    def waits() -> int:
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+    async def main() -> int:
+        with pair() as (ours, theirs):
+            waiting = asyncio.ensure_future(loop.sock_recv(ours, 1))
+            await turns()
+            theirs.send(b"x")
+            assert await waiting == b"x"
+            held = os.dup(ours.fileno())
+            ours.close()
+            done = loop.create_future()
+
+            def send() -> None:
+                for _ in range(pieces):
+                    theirs.send(b"y")
+                    time.sleep(0.0005)  # One by one, as a peer would.
+                loop.call_soon_threadsafe(done.set_result, None)
+
+            before = waits()
+            sender = threading.Thread(target=send)
+            sender.start()
+            await done
+            count = waits() - before
+            sender.join()
+            os.close(held)
+            return count
+
+    assert loop.run_until_complete(main()) < pieces // 3
+    loop.close()
