@@ -20,10 +20,6 @@ pub trait Closing: SocketTransport {
     fn send_above(_this: Ref<'_, '_, Self>) -> PyResult<()> {
         Ok(())
     }
-    /// Whether the poller watches the socket.
-    fn is_watched(&self) -> bool {
-        true
-    }
     /// Gives up what waits to be sent.
     fn take_unsent(this: Ref<'_, '_, Self>) -> Self::Unsent;
     /// Lets go of what the class has beside the loop and the protocol, after `connection_lost`.
@@ -64,7 +60,7 @@ impl<T: Closing> Ref<'_, '_, T> {
 
     fn unwatch_socket(self) -> PyResult<()> {
         self.with_loop(|event_loop| {
-            if let Some(fd) = self.endpoint().fd().filter(|_| self.is_watched()) {
+            if let Some(fd) = self.endpoint().fd() {
                 event_loop.unwatch(fd);
             }
             Ok(())

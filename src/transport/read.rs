@@ -266,6 +266,7 @@ fn is_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, P
 fn pause_reading<'py>(this: Ref<'_, 'py, StreamTransport>) -> PyResult<Bound<'py, PyAny>> {
     if !this.closing.get() && !this.paused.replace(true) {
         this.log("debug", " pauses reading", None)?;
+        this.rest()?;
     }
     none(this.py())
 }

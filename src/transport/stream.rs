@@ -196,10 +196,6 @@ impl Closing for StreamTransport {
         if this.encrypted.get() { this.flush_encryption() } else { Ok(()) }
     }
 
-    fn is_watched(&self) -> bool {
-        !self.resting.get()
-    }
-
     fn take_unsent(this: Ref<'_, '_, Self>) -> Vec<Chunk> {
         gather::send_last(this);
         this.outgoing.borrow_mut().drain()
@@ -380,7 +376,8 @@ impl Ref<'_, '_, StreamTransport> {
                 Ok(())
             })?;
         }
-        outcome
+        // It may have been paused before its life began.
+        both(self.py(), outcome, self.rest())
     }
 
     /// Receives, then sends: a peer that goes away may have said why, and to send then finds out that it is gone.
@@ -407,18 +404,20 @@ impl Ref<'_, '_, StreamTransport> {
         if self.has_awaited_room() { self.tell_room() } else { Ok(()) }
     }
 
-    /// Has the poller forget the socket when there is nothing more to learn of it: its end was read, and all is sent. As with
-    /// asyncio, the loop doesn't keep the transport then: one that nobody keeps is closed.
+    /// Has the poller forget the socket when nothing is wanted of it: nothing is read, and all is sent. As with asyncio, the
+    /// loop doesn't keep the transport then: one that nobody keeps is closed.
     pub(super) fn rest(self) -> PyResult<()> {
-        let over = self.ended.get() && !self.closing.get() && !self.resting.get();
-        if !over || !self.outgoing.borrow().is_empty() || !self.room_waiter.is_empty() {
+        let quiet = self.ended.get() || self.paused.get();
+        if !quiet || self.closing.get() || self.resting.get() || !self.started.get() {
+            return Ok(());
+        }
+        if !self.outgoing.borrow().is_empty() || !self.room_waiter.is_empty() {
             return Ok(());
         }
         let Some(fd) = self.fd() else { return Ok(()) };
         self.with_loop(|event_loop| {
             self.resting.set(true);
-            event_loop.unwatch(fd);
-            Ok(())
+            event_loop.let_rest(fd, self)
         })
     }
 
@@ -426,6 +425,7 @@ impl Ref<'_, '_, StreamTransport> {
     pub(super) fn end_rest(self) -> PyResult<()> {
         let Some(fd) = self.fd().filter(|_| self.resting.get()) else { return Ok(()) };
         self.with_loop(|event_loop| {
+            event_loop.unwatch(fd);
             event_loop.watch(self.py(), fd, Source::Stream(self.to_owned()))?;
             self.resting.set(false);
             Ok(())

@@ -522,29 +522,66 @@ def test_after_the_end_of_stream_much_is_sent_and_reading_goes_on(kind: Any, sid
 
 
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+@pytest.mark.parametrize("how", ["ended", "paused", "paused early", "paused, written and sent"])
 @pytest.mark.parametrize("loop_name", LOOPS)
-def test_the_loop_keeps_no_transport_whose_stream_has_ended(loop_name: str) -> None:
+def test_the_loop_keeps_no_transport_of_which_nothing_is_wanted(loop_name: str, how: str) -> None:
     """And whose owner has forgotten it: the peer sees it closed."""
     loop = LOOPS[loop_name]()
     theirs, *ours = socket.socketpair()
     theirs.settimeout(20)
+    big = b"x" * BIG
 
     class Keeps(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            if how == "paused early":
+                transport.pause_reading()
+
         def eof_received(self) -> bool:
             ended.set_result(None)
             return True
 
     async def main() -> None:
-        await loop.create_connection(Keeps, sock=ours.pop())
-        theirs.shutdown(socket.SHUT_WR)
-        await ended
-        for _ in range(3):
+        transport, _ = await loop.create_connection(Keeps, sock=ours.pop())
+        if how == "ended":
+            theirs.shutdown(socket.SHUT_WR)
+            await ended
+        elif how != "paused early":
+            transport.pause_reading()
+        if how == "paused, written and sent":
+            transport.write(big)
+            assert transport.get_write_buffer_size() > 0
+            theirs.setblocking(False)
+            left = len(big)
+            while left:
+                left -= len(await loop.sock_recv(theirs, 1 << 20))
+            theirs.settimeout(20)
+        del transport
+        for _ in range(5):
             await asyncio.sleep(0)
 
     ended = loop.create_future()
     loop.run_until_complete(main())
     gc.collect()
     assert theirs.recv(1) == b""
+    theirs.close()
+    loop.close()
+
+
+@pytest.mark.parametrize("loop_name", LOOPS)
+def test_a_paused_transports_descriptor_is_still_its_own(loop_name: str) -> None:
+    loop = LOOPS[loop_name]()
+    theirs, ours = socket.socketpair()
+
+    async def main() -> None:
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        transport.pause_reading()
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            loop.add_reader(ours.fileno(), print)
+        transport.abort()
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(main())
     theirs.close()
     loop.close()
 
