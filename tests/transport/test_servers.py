@@ -42,7 +42,7 @@ async def collected(client: socket.socket) -> None:
 
 
 def unused_port() -> int:
-    """The number of a port that nobody listens on."""
+    """The number of a port that nobody listens on. A moment later somebody may."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -66,9 +66,16 @@ HOSTS: dict[str, Any] = {
 def test_hosts(name: str) -> None:
     async def scenario(world: World) -> None:
         port = unused_port()
-        server = await world.loop.create_server(
-            lambda: Recorder(world, {"data_received": echo}), HOSTS[name], port
-        )
+        server: Any = None
+        while server is None:
+            try:
+                server = await world.loop.create_server(
+                    lambda: Recorder(world, {"data_received": echo}), HOSTS[name], port
+                )
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                port = unused_port()
         addresses = sorted((sock.family.name, *sock.getsockname()) for sock in server.sockets)
         world.record(
             "sockets", [address[0:2] for address in addresses], all(a[2] == port for a in addresses)
