@@ -74,6 +74,7 @@ impl Loop {
                 self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
             self.poll(this, timeout.map(Duration::from_nanos))?;
         } else if self.io.borrow().as_ref().is_some_and(|io| io.pace.due(now)) {
+            Self::leave_parent(this)?;
             self.poll(this, Some(Duration::ZERO))?;
         }
         self.queue_due_timers(py);
@@ -219,7 +220,6 @@ impl Loop {
     /// released only when the wait may take time.
     fn poll(&self, this: Ref<'_, '_, Self>, timeout: Option<Duration>) -> PyResult<()> {
         let py = this.py();
-        Self::leave_parent(this)?;
         let Some(poller) = self.io.borrow().as_ref().map(|io| Rc::clone(&io.poller)) else {
             return Ok(());
         };

@@ -29,14 +29,13 @@ pub fn discard(error: PyErr, py: Python<'_>) {
 }
 
 /// What two steps came to of which the second is done whatever became of the first: the first error. Another is dropped.
+#[inline]
 pub fn both(py: Python<'_>, first: PyResult<()>, second: PyResult<()>) -> PyResult<()> {
-    match (first, second) {
-        (Err(error), Err(unimportant)) => {
-            discard(unimportant, py);
-            Err(error)
-        }
-        (first, second) => first.and(second),
+    let Err(error) = first else { return second };
+    if let Err(unimportant) = second {
+        discard(unimportant, py);
     }
+    Err(error)
 }
 
 /// The value of `result`; its error is dropped with its exception.
