@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.interpreter import BEFORE_REPAIRS
+
 from .world import LOOPS, BufferedRecorder, Event, Recorder, World, compare, names, reset
 
 SIDES = ["client", "server", "unix"]
@@ -526,6 +528,8 @@ def test_after_the_end_of_stream_much_is_sent_and_reading_goes_on(kind: Any, sid
 @pytest.mark.parametrize("loop_name", LOOPS)
 def test_the_loop_keeps_no_transport_of_which_nothing_is_wanted(loop_name: str, how: str) -> None:
     """And whose owner has forgotten it: the peer sees it closed."""
+    if BEFORE_REPAIRS and (loop_name, how) == ("asyncio", "paused early"):
+        pytest.skip("it begins to read all the same")
     loop = LOOPS[loop_name]()
     theirs, *ours = socket.socketpair()
     theirs.settimeout(20)
