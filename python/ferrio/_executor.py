@@ -44,9 +44,6 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(thread_name_prefix="asyncio")
         self._work_queue: Any = _ferrio.WorkQueue()
-        with thread._global_shutdown_lock:
-            if _interpreter_shuts_down():
-                self._work_queue.put(None)
 
     def start_worker(self) -> None:
         """Start one more thread, if one is wanted and there are not as many as there may be.
@@ -54,7 +51,7 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
         Raises RuntimeError when the system has no more threads or the interpreter shuts down.
         """
         with self._shutdown_lock, thread._global_shutdown_lock:
-            if _interpreter_shuts_down():
+            if thread._shutdown:
                 # Nobody would end the thread.
                 self._work_queue.put(None)
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
@@ -85,11 +82,6 @@ def _work(_collected: object, queue: Any, *args: Any) -> None:
         queue.work(*args)
     except BaseException:
         _logger.critical("Exception in worker", exc_info=True)
-
-
-def _interpreter_shuts_down() -> bool:
-    """Whether the threads of all executors were ended, for the interpreter shuts down."""
-    return thread._shutdown
 
 
 def asyncios(exception: BaseException) -> BaseException:

@@ -48,9 +48,8 @@ fn run_in_executor<'py>(
         return Ok(future.into_any(py));
     }
     let method = this.as_any().getattr(intern!(py, "_submit"))?;
-    let keywords = pyo3::types::PyDict::new(py);
-    args.each_keyword(|name, value| keywords.set_item(name, value))?;
-    method.call(args.rest(0).to_tuple()?, Some(&keywords))
+    let (args, keywords) = args.to_tuple_and_dict()?;
+    method.call(args, Some(&keywords))
 }
 
 /// The queue of the default executor, which is made if there is none; `None` when it is not ferrio's own.

@@ -143,6 +143,21 @@ impl Callback {
 pub trait HoldsCallback: Class {
     /// The callback held.
     fn callback(&self) -> &Callback;
+
+    /// A handle that will call `callable(*args)` in `context` and is about to stand in the loop's queue. The garbage
+    /// collector need not know of it before [`Loop::push_handle`] or the end of its turn says so.
+    #[inline]
+    fn create_for_turn(
+        event_loop: Ref<'_, '_, Loop>,
+        callable: Bound<'_, PyAny>,
+        args: Rest<'_, '_>,
+        context: Bound<'_, PyAny>,
+    ) -> PyResult<Owned<Self>> {
+        let py = event_loop.py();
+        let handle = Owned::<Self>::alloc_untracked(py)?;
+        handle.get(py).fields().callback().fill(event_loop, callable, args, context)?;
+        Ok(handle)
+    }
 }
 
 /// `ferrio.Handle`, what `call_soon` returns.
@@ -220,28 +235,12 @@ impl Handle {
         args: Rest<'_, '_>,
         context: Bound<'_, PyAny>,
     ) -> PyResult<Owned<Self>> {
-        let py = event_loop.py();
-        let handle = Owned::<Self>::alloc(py)?;
-        handle.get(py).callback.fill(event_loop, callable, args, context)?;
+        let handle = Self::create_for_turn(event_loop, callable, args, context)?;
+        handle.get(event_loop.py()).track();
         Ok(handle)
     }
 
-    /// A handle that will call `callable(*args)` in `context` and is about to stand in the loop's queue. The garbage
-    /// collector need not know of it before [`Loop::push_handle`] or the end of its turn says so.
-    #[inline]
-    pub fn create_for_turn(
-        event_loop: Ref<'_, '_, Loop>,
-        callable: Bound<'_, PyAny>,
-        args: Rest<'_, '_>,
-        context: Bound<'_, PyAny>,
-    ) -> PyResult<Owned<Self>> {
-        let py = event_loop.py();
-        let handle = Owned::<Self>::alloc_untracked(py)?;
-        handle.get(py).callback.fill(event_loop, callable, args, context)?;
-        Ok(handle)
-    }
-
-    /// The same with `callable(arg)`.
+    /// [`create_for_turn`](HoldsCallback::create_for_turn) with `callable(arg)`.
     pub fn create1_for_turn<'py>(
         event_loop: Ref<'_, 'py, Loop>,
         callable: Bound<'py, PyAny>,

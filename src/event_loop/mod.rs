@@ -57,7 +57,7 @@ mod thread_safe_handle;
 pub mod timer;
 pub mod work_queue;
 
-use handle::Handle;
+use handle::HoldsCallback;
 use io::Io;
 use readers::Source;
 use ready::Ready;
@@ -198,11 +198,14 @@ impl Loop {
     /// Puts a handle at the end of the queue. While the loop runs it is no garbage, nor what waits there: the garbage
     /// collector need only know of the handles that somebody keeps for longer than that.
     #[inline]
-    pub fn push_handle(&self, handle: Owned<Handle>, py: Python<'_>) {
+    pub fn push_handle<T: HoldsCallback>(&self, handle: Owned<T>, py: Python<'_>)
+    where
+        Ready: From<Owned<T>>,
+    {
         if !self.runs.get() {
             handle.get(py).track();
         }
-        self.push(Ready::Handle(handle));
+        self.push(handle.into());
     }
 
     /// Wakes the loop's thread if it is in `poll`.

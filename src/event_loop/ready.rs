@@ -41,6 +41,20 @@ pub enum Ready {
     Listener(Owned<Listener>),
 }
 
+impl From<Owned<Handle>> for Ready {
+    #[inline]
+    fn from(handle: Owned<Handle>) -> Self {
+        Ready::Handle(handle)
+    }
+}
+
+impl From<Owned<ThreadSafeHandle>> for Ready {
+    #[inline]
+    fn from(handle: Owned<ThreadSafeHandle>) -> Self {
+        Ready::ThreadSafe(handle)
+    }
+}
+
 impl Ready {
     /// Reports what the entry owns to the garbage collector.
     pub fn traverse(&self, visit: &Visit) -> Traversal {

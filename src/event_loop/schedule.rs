@@ -5,14 +5,14 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt};
+use pyo3::types::{PyFloat, PyInt};
 
 use super::Loop;
-use super::handle::{Handle, TimerHandle};
+use super::handle::{Handle, HoldsCallback, TimerHandle};
 use super::ready::Ready;
 use super::thread_safe_handle::ThreadSafeHandle;
 use super::timer::Timer;
-use crate::ffi::{Args, Ref, Rest, Signature, call, error};
+use crate::ffi::{Args, Owned, Ref, Rest, Signature, call, error};
 use crate::{method, method0};
 
 /// What all four take: a callback, its arguments and their context.
@@ -74,28 +74,19 @@ impl<'a, 'py> Call<'a, 'py> {
     }
 
     #[inline]
-    fn into_handle(self, this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-        let handle = Handle::create_for_turn(this, self.callback, self.args, self.context)?;
+    fn into_handle<T: HoldsCallback>(self, this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>>
+    where
+        Ready: From<Owned<T>>,
+    {
+        let handle = T::create_for_turn(this, self.callback, self.args, self.context)?;
         this.push_handle(handle.clone_ref(this.py()), this.py());
-        Ok(handle.into_any(this.py()))
-    }
-
-    #[inline]
-    fn into_thread_safe_handle(self, this: Ref<'_, 'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-        let handle =
-            ThreadSafeHandle::create_for_turn(this, self.callback, self.args, self.context)?;
-        let py = this.py();
-        if !this.runs.get() {
-            handle.get(py).track();
-        }
-        this.push(Ready::ThreadSafe(handle.clone_ref(py)));
         Ok(handle.into_any(this.py()))
     }
 }
 
 fn call_soon<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     this.check_callable()?;
-    Call::read(this, &CALL_SOON, args)?.into_handle(this)
+    Call::read(this, &CALL_SOON, args)?.into_handle::<Handle>(this)
 }
 
 fn call_soon_threadsafe<'py>(
@@ -106,9 +97,9 @@ fn call_soon_threadsafe<'py>(
     // The queue is guarded by the GIL, which this thread holds.
     let call = Call::read(this, &CALL_SOON_THREADSAFE, args)?;
     let handle = if ThreadSafeHandle::exists() {
-        call.into_thread_safe_handle(this)?
+        call.into_handle::<ThreadSafeHandle>(this)?
     } else {
-        call.into_handle(this)?
+        call.into_handle::<Handle>(this)?
     };
     this.wake()?;
     Ok(handle)
@@ -192,10 +183,9 @@ fn create_task<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<
         None => crate::task::create_task(this, args),
         // How a factory is called differs from version to version: asyncio's own method knows.
         Some(_) => {
-            let keywords = PyDict::new(py);
-            args.each_keyword(|name, value| keywords.set_item(name, value))?;
+            let (args, keywords) = args.to_tuple_and_dict()?;
             let method = this.as_any().getattr(intern!(py, "_create_task_by_factory"))?;
-            method.call(args.rest(0).to_tuple()?, Some(&keywords))
+            method.call(args, Some(&keywords))
         }
     }
 }

@@ -11,10 +11,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::Loop;
 use super::handle::{Callback, HoldsCallback, attributes, cancelled, context, none};
 use crate::ffi::error::both;
-use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Rest, Slot, Traversal, Visit, build};
+use crate::ffi::{Class, ClassCell, Definition, Ref, Slot, Traversal, Visit, build};
 use crate::method0;
 
 /// The fields of `ferrio._ThreadSafeHandle`.
@@ -60,21 +59,6 @@ impl ThreadSafeHandle {
     #[inline]
     pub fn exists() -> bool {
         !THREAD_SAFE_HANDLE.as_type_ptr().is_null()
-    }
-
-    /// A handle that will call `callable(*args)` in `context` and is about to stand in the loop's queue: see
-    /// [`Handle::create_for_turn`](super::handle::Handle::create_for_turn).
-    #[inline]
-    pub fn create_for_turn(
-        event_loop: Ref<'_, '_, Loop>,
-        callable: Bound<'_, PyAny>,
-        args: Rest<'_, '_>,
-        context: Bound<'_, PyAny>,
-    ) -> PyResult<Owned<Self>> {
-        let py = event_loop.py();
-        let handle = Owned::<Self>::alloc_untracked(py)?;
-        handle.get(py).callback.fill(event_loop, callable, args, context)?;
-        Ok(handle)
     }
 }
 

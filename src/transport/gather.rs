@@ -111,8 +111,11 @@ impl Ref<'_, '_, StreamTransport> {
         })
     }
 
-    /// Has the encryption above write what it gathered.
+    /// Has the encryption above, if there is one, write what it gathered.
     pub(super) fn flush_encryption(self) -> PyResult<()> {
+        if !self.encrypted.get() {
+            return Ok(());
+        }
         let py = self.py();
         let (Some(protocol), Some(context)) = (self.protocol.get(py), self.context.get(py)) else {
             return Ok(());
@@ -127,9 +130,7 @@ impl Ref<'_, '_, StreamTransport> {
     ///
     /// Raises what isn't an `Exception` from what the encryption calls.
     pub fn send_early(self) -> PyResult<()> {
-        if self.encrypted.get() {
-            self.flush_encryption()?;
-        }
+        self.flush_encryption()?;
         send_gathered(self)
     }
 
@@ -139,7 +140,7 @@ impl Ref<'_, '_, StreamTransport> {
     pub fn flush(self) -> PyResult<()> {
         self.flush_queued.set(false);
         // An interrupt on the way out of the encryption finds its ciphertext here, where nothing else sends it.
-        let encrypted = if self.encrypted.get() { self.flush_encryption() } else { Ok(()) };
+        let encrypted = self.flush_encryption();
         both(self.py(), encrypted, self.flush_gathered())
     }
 

@@ -193,7 +193,7 @@ impl Closing for StreamTransport {
     }
 
     fn send_above(this: Ref<'_, '_, Self>) -> PyResult<()> {
-        if this.encrypted.get() { this.flush_encryption() } else { Ok(()) }
+        this.flush_encryption()
     }
 
     fn take_unsent(this: Ref<'_, '_, Self>) -> Vec<Chunk> {
