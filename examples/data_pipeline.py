@@ -104,10 +104,14 @@ class Pipeline:
             while not self.results.empty():
                 batch.append(self.results.get_nowait())
             results = [result for result in batch if result is not None]
-            lines = [json.dumps(result) + "\n" for result in results]
-            await asyncio.to_thread(print, *lines, sep="", end="", file=output, flush=True)
-            self.written += len(results)
-            self.rejected += sum("error" in result for result in results)
+            await asyncio.to_thread(self.write_lines, results, output)
+
+    def write_lines(self, results: list[Order], output: TextIO) -> None:
+        """Write and count in the thread: who gives up waiting for it still reports what it wrote."""
+        lines = [json.dumps(result) + "\n" for result in results]
+        print(*lines, sep="", end="", file=output, flush=True)
+        self.written += len(results)
+        self.rejected += sum("error" in result for result in results)
 
 
 def generate(path: Path, rows: int, seed: int) -> None:
