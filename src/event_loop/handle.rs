@@ -26,6 +26,7 @@ use crate::{attribute, method0};
 pub struct Callback {
     event_loop: Slot,
     invocation: Invocation,
+    /// Empty until somebody asks when it is one with nothing in it.
     context: Slot,
     cancelled: Cell<bool>,
     source_traceback: Slot,
@@ -39,7 +40,7 @@ impl Callback {
         event_loop: Ref<'_, '_, Loop>,
         callable: Bound<'_, PyAny>,
         args: Rest<'_, '_>,
-        context: Bound<'_, PyAny>,
+        context: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         self.invocation.fill(callable, args)?;
         self.belong(event_loop, context)
@@ -47,8 +48,14 @@ impl Callback {
 
     /// Notes the loop that runs it, and the context.
     #[inline]
-    fn belong(&self, event_loop: Ref<'_, '_, Loop>, context: Bound<'_, PyAny>) -> PyResult<()> {
-        self.context.set(context);
+    fn belong(
+        &self,
+        event_loop: Ref<'_, '_, Loop>,
+        context: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        if let Some(context) = context {
+            self.context.set(context);
+        }
         if event_loop.debug() {
             self.source_traceback.set(debug::extract_stack(event_loop.py())?);
         }
@@ -72,15 +79,28 @@ impl Callback {
         self.repr.clear();
     }
 
+    /// The context in which the callback runs.
+    #[inline]
+    fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self.context.get(py) {
+            Some(context) => Ok(context),
+            None => {
+                let context = call::new_context(py)?;
+                self.context.set(context.clone());
+                Ok(context)
+            }
+        }
+    }
+
     /// Runs the callback in its context. `handle` is the object that holds it.
     ///
     /// An exception goes to the loop's exception handler; only `KeyboardInterrupt` and `SystemExit` are returned.
     pub fn run(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = handle.py();
-        let (Some(callable), Some(context)) = (self.invocation.callable(py), self.context.get(py))
-        else {
+        let Some(callable) = self.invocation.callable(py) else {
             return Ok(());
         };
+        let context = self.context(py)?;
         let outcome = if call::is_context(&context) {
             call::in_context(&context, || self.invocation.call(&callable)).map(drop)
         } else {
@@ -151,7 +171,7 @@ pub trait HoldsCallback: Class {
         event_loop: Ref<'_, '_, Loop>,
         callable: Bound<'_, PyAny>,
         args: Rest<'_, '_>,
-        context: Bound<'_, PyAny>,
+        context: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Owned<Self>> {
         let py = event_loop.py();
         let handle = Owned::<Self>::alloc_untracked(py)?;
@@ -192,7 +212,7 @@ static TIMER_HANDLE: ClassCell = ClassCell::new();
 
 impl Class for Handle {
     const NAME: &'static CStr = c"ferrio.Handle";
-    const FREELIST: usize = 8192;
+    const FREELIST: usize = 32768;
 
     fn class() -> &'static ClassCell {
         &HANDLE
@@ -235,7 +255,7 @@ impl Handle {
         args: Rest<'_, '_>,
         context: Bound<'_, PyAny>,
     ) -> PyResult<Owned<Self>> {
-        let handle = Self::create_for_turn(event_loop, callable, args, context)?;
+        let handle = Self::create_for_turn(event_loop, callable, args, Some(context))?;
         handle.get(event_loop.py()).track();
         Ok(handle)
     }
@@ -251,7 +271,7 @@ impl Handle {
         let handle = Owned::<Self>::alloc_untracked(py)?;
         let callback = &handle.get(py).fields().callback;
         callback.invocation.fill1(callable, arg);
-        callback.belong(event_loop, context)?;
+        callback.belong(event_loop, Some(context))?;
         Ok(handle)
     }
 
@@ -269,7 +289,7 @@ impl TimerHandle {
         when: f64,
         callable: Bound<'_, PyAny>,
         args: Rest<'_, '_>,
-        context: Bound<'_, PyAny>,
+        context: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Owned<Self>> {
         let py = event_loop.py();
         let handle = Owned::<Self>::alloc(py)?;
@@ -297,7 +317,7 @@ pub(super) fn cancelled<'py, T: HoldsCallback>(
 }
 
 pub(super) fn context<'py, T: HoldsCallback>(this: Ref<'_, 'py, T>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(this.callback().context.get_or_none(this.py()))
+    this.callback().context(this.py())
 }
 
 pub(super) fn event_loop<'py, T: HoldsCallback>(

@@ -19,8 +19,12 @@ use crate::{method, method0};
 struct Call<'a, 'py> {
     callback: Bound<'py, PyAny>,
     args: Rest<'a, 'py>,
-    context: Bound<'py, PyAny>,
+    /// `None` is one with nothing in it that has yet to be made.
+    context: Option<Bound<'py, PyAny>>,
 }
+
+/// How a copy of the current context is taken.
+type CurrentContext = for<'p> fn(Python<'p>) -> PyResult<Option<Bound<'p, PyAny>>>;
 
 const CALL_SOON: Signature<2> = Signature {
     name: "call_soon",
@@ -39,7 +43,7 @@ const CALL_AT: Signature<3> =
     Signature { name: "call_at", parameters: ["when", "callback", "context"], ..CALL_LATER };
 
 impl<'a, 'py> Call<'a, 'py> {
-    /// Checks and keeps what `name` was called with. Without a context, a copy of the current one is taken.
+    /// Checks and keeps what `name` was called with. Without a context it takes `current`, a copy of the current one.
     #[inline]
     fn new(
         this: Ref<'_, 'py, Loop>,
@@ -47,12 +51,13 @@ impl<'a, 'py> Call<'a, 'py> {
         callback: Option<Borrowed<'a, 'py, PyAny>>,
         args: Rest<'a, 'py>,
         context: Option<Borrowed<'a, 'py, PyAny>>,
+        current: CurrentContext,
     ) -> PyResult<Self> {
         let py = this.py();
         let callback = given(callback, py);
         let context = match context {
-            Some(context) if !context.is_none() => context.to_owned(),
-            _ => call::copy_context(py)?,
+            Some(context) if !context.is_none() => Some(context.to_owned()),
+            _ => current(py)?,
         };
         if this.debug() {
             // asyncio's call_later() is a call of call_at(), and its messages say so.
@@ -68,9 +73,10 @@ impl<'a, 'py> Call<'a, 'py> {
         this: Ref<'_, 'py, Loop>,
         signature: &Signature<2>,
         args: &Args<'a, 'py>,
+        current: CurrentContext,
     ) -> PyResult<Self> {
         let ([callback, context], rest) = args.parse_with_rest(signature)?;
-        Call::new(this, signature.name, callback, rest, context)
+        Call::new(this, signature.name, callback, rest, context, current)
     }
 
     #[inline]
@@ -86,7 +92,7 @@ impl<'a, 'py> Call<'a, 'py> {
 
 fn call_soon<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     this.check_callable()?;
-    Call::read(this, &CALL_SOON, args)?.into_handle::<Handle>(this)
+    Call::read(this, &CALL_SOON, args, copy)?.into_handle::<Handle>(this)
 }
 
 fn call_soon_threadsafe<'py>(
@@ -95,7 +101,10 @@ fn call_soon_threadsafe<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     this.check_closed()?;
     // The queue is guarded by the GIL, which this thread holds.
-    let call = Call::read(this, &CALL_SOON_THREADSAFE, args)?;
+    // Thousands of calls pile up in it until the loop's thread gets the GIL: each context that isn't made yet is one less for
+    // the garbage collector to visit. Most threads' is empty.
+    let current = call::copy_context_unless_empty;
+    let call = Call::read(this, &CALL_SOON_THREADSAFE, args, current)?;
     let handle = if ThreadSafeHandle::exists() {
         call.into_handle::<ThreadSafeHandle>(this)?
     } else {
@@ -110,7 +119,7 @@ fn call_at<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Boun
     let when = moment(when, this.py(), "when cannot be None")?;
     let when = number(&when).map_or_else(|| when.extract(), Ok)?;
     this.check_callable()?;
-    schedule(this, when, Call::new(this, "call_at", callback, rest, context)?)
+    schedule(this, when, Call::new(this, "call_at", callback, rest, context, copy)?)
 }
 
 fn call_later<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -121,7 +130,11 @@ fn call_later<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<B
         None => PyFloat::new(this.py(), this.seconds()).add(delay)?.extract()?,
     };
     this.check_callable()?;
-    schedule(this, when, Call::new(this, "call_later", callback, rest, context)?)
+    schedule(this, when, Call::new(this, "call_later", callback, rest, context, copy)?)
+}
+
+fn copy(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    call::copy_context(py).map(Some)
 }
 
 /// A required argument, which [`Args::parse_with_rest`] has found.

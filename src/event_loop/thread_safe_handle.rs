@@ -36,7 +36,7 @@ impl HoldsCallback for ThreadSafeHandle {
 
 impl Class for ThreadSafeHandle {
     const NAME: &'static CStr = c"ferrio._ThreadSafeHandle";
-    const FREELIST: usize = 1024;
+    const FREELIST: usize = 32768;
 
     fn class() -> &'static ClassCell {
         &THREAD_SAFE_HANDLE

@@ -179,6 +179,19 @@ pub fn copy_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }
 }
 
+/// A copy of the current context, or `None` when there is nothing in it: then [`new_context`] is as good.
+#[inline]
+pub fn copy_context_unless_empty(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let context = copy_context(py)?;
+    Ok((context.len()? > 0).then_some(context))
+}
+
+/// A context with nothing in it.
+pub fn new_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: returns an owned reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_New()) }
+}
+
 /// A copy of `context`, which is a `contextvars.Context`.
 pub fn copy_of<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: `context` is alive, and anything but a context is refused; returns as above.

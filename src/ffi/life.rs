@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::slice;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -175,16 +176,32 @@ unsafe fn clear_base<T: Class>(object: *mut ffi::PyObject) {
             unsafe { clear(object) };
         }
         BasePart::Slots { start, end, weaklist } => {
-            for place in (start..end).step_by(size_of::<usize>()).filter(|&place| place != weaklist)
-            {
-                // SAFETY: the place is a slot of the base, which owns what it holds.
-                unsafe {
-                    let slot = object.cast::<u8>().add(place).cast::<*mut ffi::PyObject>();
-                    ffi::Py_XDECREF(slot.replace(ptr::null_mut()));
-                }
+            // SAFETY: the words between the header and the base's size; words of an instance are aligned.
+            let slots = unsafe {
+                let first = object.cast::<u8>().add(start).cast::<usize>();
+                slice::from_raw_parts(first, (end - start) / size_of::<usize>())
+            };
+            // Ours override the base's attributes: as a rule all are empty, and that is one look at all of them.
+            if slots.iter().fold(0, |all, slot| all | slot) != 0 {
+                // SAFETY: promised by the caller.
+                unsafe { clear_slots(object, start, end, weaklist) };
             }
         }
         BasePart::Native { clear: None, .. } | BasePart::Nothing => {}
+    }
+}
+
+/// # Safety
+///
+/// `object` is an instance whose base's `__slots__` lie from `start` to `end`, its list of weak references at `weaklist`.
+#[cold]
+unsafe fn clear_slots(object: *mut ffi::PyObject, start: usize, end: usize, weaklist: usize) {
+    for place in (start..end).step_by(size_of::<usize>()).filter(|&place| place != weaklist) {
+        // SAFETY: the place is a slot of the base, which owns what it holds.
+        unsafe {
+            let slot = object.cast::<u8>().add(place).cast::<*mut ffi::PyObject>();
+            ffi::Py_XDECREF(slot.replace(ptr::null_mut()));
+        }
     }
 }
 

@@ -156,6 +156,38 @@ def test_a_callback_runs_in_a_copy_of_the_context_of_its_call(loop: Loop) -> Non
     assert variable.get() == "outside"
 
 
+@pytest.mark.parametrize("asked", ["before", "meanwhile", "after"])
+def test_a_callback_from_a_thread_has_a_context_of_its_own(loop: Loop, asked: str) -> None:
+    seen: list[tuple[str, int]] = []
+    handles: list[asyncio.Handle] = []
+    contexts: list[Any] = []
+
+    def callback(number: int) -> None:
+        seen.append((variable.get(), len(contextvars.copy_context())))
+        variable.set(f"set in {number}")
+        if asked == "meanwhile":
+            contexts.append(handles[number]._context)  # type: ignore[attr-defined]
+
+    def other() -> None:
+        # Most threads begin with nothing in their context; free-threaded builds have them inherit.
+        for number in range(2):
+            handle = contextvars.Context().run(loop.call_soon_threadsafe, callback, number)
+            handles.append(handle)
+            if asked == "before":
+                contexts.append(handle._context)  # type: ignore[attr-defined]
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    token = variable.set("the loop's")
+    run_until_idle(loop)
+    variable.reset(token)
+    if asked == "after":
+        contexts += [handle._context for handle in handles]  # type: ignore[attr-defined]
+    assert seen == [("outside", 0)] * 2
+    assert [context[variable] for context in contexts] == ["set in 0", "set in 1"]
+
+
 def test_a_callback_runs_in_the_context_given(loop: Loop) -> None:
     context = contextvars.copy_context()
     context.run(variable.set, "given")
