@@ -19,6 +19,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from . import _ferrio, _tls
+from ._connect import Connections
 from ._names import Names
 from ._sendfile import Sendfile
 from ._signals import Signals, in_main_thread
@@ -28,12 +29,7 @@ from ._unix import UnixSockets
 _logger = logging.getLogger("asyncio")
 
 
-def _wake(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
-class Loop(UnixSockets, Names, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
+class Loop(UnixSockets, Connections, Names, Sendfile, Signals, Subprocesses, asyncio.BaseEventLoop):
     """ferrio's event loop: `asyncio.AbstractEventLoop`, all of it documented there."""
 
     if TYPE_CHECKING:
@@ -44,16 +40,6 @@ class Loop(UnixSockets, Names, Sendfile, Signals, Subprocesses, asyncio.BaseEven
         def _check_running(self) -> None: ...
         def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
         def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
-        async def _ensure_resolved(
-            self,
-            address: Any,
-            *,
-            family: int = 0,
-            type: int = socket.SOCK_STREAM,
-            proto: int = 0,
-            flags: int = 0,
-            loop: asyncio.AbstractEventLoop,
-        ) -> list[Any]: ...
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         """Make a loop. `selector` is there for programs that give one to `asyncio.SelectorEventLoop`: ferrio's poller
@@ -149,46 +135,6 @@ class Loop(UnixSockets, Names, Sendfile, Signals, Subprocesses, asyncio.BaseEven
 
     _make_ssl_transport = _tls.make_transport
     start_tls = _tls.start_tls
-
-    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Connect a non-blocking socket to an address.
-
-        Raises TypeError for an SSLSocket, ValueError in debug mode for a blocking socket, and the OSError of the
-        name's resolution or of the connection.
-        """
-        connected = self._connect_to_literal(sock, address)
-        if connected is not None:
-            if not connected:
-                await self._connected(sock, address)
-            return
-        base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
-        if self._debug and sock.gettimeout() != 0:
-            raise ValueError("the socket must be non-blocking")
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            resolved = await self._ensure_resolved(
-                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
-            )
-            address = resolved[0][4]
-        try:
-            sock.connect(address)
-        except (BlockingIOError, InterruptedError):
-            await self._connected(sock, address)
-
-    async def _connected(self, sock: socket.socket, address: Any) -> None:
-        """Wait until a connection that was begun is made or refused."""
-        fd = sock.fileno()
-        self._ensure_fd_no_transport(fd)
-        waiter = self.create_future()
-        handle = self._add_writer(fd, _wake, waiter)
-        try:
-            await waiter
-        finally:
-            # Cancelled, it is another's: the descriptor has got a new writer meanwhile.
-            if not handle.cancelled():
-                self._remove_writer(fd)
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, f"Connect call failed {address}")
 
 
 def _send_gathered() -> None:

@@ -1,18 +1,19 @@
-//! `sock_connect` to a literal address, which needs no name server.
+//! `sock_connect` and `create_connection` to a literal address, which needs no name server.
 
 use std::ffi::c_int;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyInt, PyString, PyTuple};
+use pyo3::types::{PyInt, PyString, PyTuple, PyType};
 use socket2::SockAddr;
 
 use super::readers::os_error;
-use super::sockets::{descriptor_of, is_plain};
+use super::sockets::{descriptor_of, is_plain, is_plain_class};
 use super::{Loop, boolean, none};
+use crate::ffi::error::both;
 use crate::ffi::{Args, Ref, Signature, error};
 use crate::method;
 
@@ -34,7 +35,7 @@ fn connect_to_literal<'py>(
     })?;
     let (Some(socket), Some(address)) = (socket, address) else { return none(this) };
     // Debug mode has more to check. Who has put another function in the place of `connect` wants it called.
-    if this.debug() || !is_plain(&socket)? || !connects_by_system_call(&socket)? {
+    if this.debug() || !is_plain(&socket)? || !connects_by_system_call(&socket.get_type())? {
         return none(this);
     }
     let Some(target) = literal(&address, Member::Family.of(&socket)?)? else { return none(this) };
@@ -45,18 +46,72 @@ fn connect_to_literal<'py>(
     {
         return none(this);
     }
+    boolean(py, connect(&socket, &address, &target)?)
+}
+
+/// Begins to connect `socket` to `target`, which Python calls `address`. Returns whether it is connected already.
+///
+/// Raises what an audit hook does, and the system's error.
+fn connect(
+    socket: &Bound<'_, PyAny>,
+    address: &Bound<'_, PyAny>,
+    target: &SockAddr,
+) -> PyResult<bool> {
     static AUDIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = socket.py();
     let event = intern!(py, "socket.connect");
     AUDIT.import(py, "sys", "audit")?.call1((event, socket, address))?;
-    let fd = descriptor_of(&socket)?;
+    let fd = descriptor_of(socket)?;
     // SAFETY: the address and its length belong together, and live as long as the call.
     if unsafe { libc::connect(fd, target.as_ptr().cast(), target.len()) } == 0 {
-        return boolean(py, true);
+        return Ok(true);
     }
     let failure = std::io::Error::last_os_error();
     match failure.raw_os_error() {
-        Some(libc::EINPROGRESS | libc::EINTR) => boolean(py, false),
+        Some(libc::EINPROGRESS | libc::EINTR) => Ok(false),
         _ => Err(os_error(failure)),
+    }
+}
+
+/// Opens a socket and begins to connect it, if `host` is a literal address and `port` a number: the socket, its address and
+/// whether it is connected already. `None` when it is for Python to find out what they are.
+///
+/// Raises the error of the socket's class, what an audit hook does, and the system's error.
+fn open_to_literal<'py>(
+    this: Ref<'_, 'py, Loop>,
+    args: &Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    let [host, port] = args.parse(&Signature {
+        name: "_open_to_literal",
+        parameters: ["host", "port"],
+        positional: 2,
+        required: 2,
+    })?;
+    let (Some(host), Some(port)) = (host, port) else { return none(this) };
+    let (Some(ip), Some(number)) = (literal_host(&host), exact::<u16>(&port)) else {
+        return none(this);
+    };
+    // Programs put classes of their own in its place, as those that connect by way of a proxy.
+    let class = py.import(intern!(py, "socket"))?.getattr(intern!(py, "socket"))?;
+    let Ok(class) = class.cast::<PyType>() else { return none(this) };
+    if !is_plain_class(class)? || !connects_by_system_call(class)? {
+        return none(this);
+    }
+    let (family, address) = match ip {
+        IpAddr::V4(_) => (libc::AF_INET, (&host, number).into_pyobject(py)?),
+        IpAddr::V6(_) => (libc::AF_INET6, (&host, number, 0, 0).into_pyobject(py)?),
+    };
+    let socket = class.call1((family, libc::SOCK_STREAM, libc::IPPROTO_TCP))?;
+    let connected = socket
+        .call_method1(intern!(py, "setblocking"), (false,))
+        .and_then(|_| connect(&socket, address.as_any(), &SocketAddr::new(ip, number).into()));
+    match connected {
+        Ok(connected) => Ok((socket, address, connected).into_pyobject(py)?.into_any()),
+        Err(error) => {
+            both(py, Err(error), socket.call_method0(intern!(py, "close")).map(drop))?;
+            none(this)
+        }
     }
 }
 
@@ -89,15 +144,15 @@ pub fn is_tcp(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
         && Member::Protocol.of(socket)? == libc::IPPROTO_TCP)
 }
 
-/// Whether `socket.socket.connect` is still what the interpreter came with.
-fn connects_by_system_call(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// Whether `connect` of `class`, which is `socket.socket`, is still what the interpreter came with.
+fn connects_by_system_call(class: &Bound<'_, PyType>) -> PyResult<bool> {
     static CONNECT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let py = socket.py();
+    let py = class.py();
     let connect = CONNECT.get_or_try_init(py, || {
         let class = py.import("_socket")?.getattr("socket")?;
         class.getattr("connect").map(Bound::unbind)
     })?;
-    Ok(socket.get_type().getattr(intern!(py, "connect"))?.is(connect))
+    Ok(class.getattr(intern!(py, "connect"))?.is(connect))
 }
 
 fn is_non_blocking(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -112,16 +167,17 @@ fn literal(address: &Bound<'_, PyAny>, family: c_int) -> PyResult<Option<SockAdd
     if !matches!(parts, (2, libc::AF_INET) | (4, libc::AF_INET6)) {
         return Ok(None);
     }
-    let host = address.get_item(0)?;
-    let Ok(host) = host.cast_exact::<PyString>() else { return Ok(None) };
-    let Some(host) = error::ok(host.to_str(), address.py()) else { return Ok(None) };
-    let Some(port) = whole::<u16>(address, 1)? else { return Ok(None) };
-    if family == libc::AF_INET {
-        let host = host.parse::<Ipv4Addr>().ok();
-        return Ok(host.map(|host| SocketAddrV4::new(host, port).into()));
-    }
-    let (Ok(host), Some(flow), Some(scope)) =
-        (host.parse::<Ipv6Addr>(), whole::<u32>(address, 2)?, whole::<u32>(address, 3)?)
+    let host = literal_host(&address.get_item(0)?);
+    let Some(port) = exact::<u16>(&address.get_item(1)?) else { return Ok(None) };
+    let host = match (host, family) {
+        (Some(IpAddr::V4(host)), libc::AF_INET) => {
+            return Ok(Some(SocketAddrV4::new(host, port).into()));
+        }
+        (Some(IpAddr::V6(host)), libc::AF_INET6) => host,
+        _ => return Ok(None),
+    };
+    let (Some(flow), Some(scope)) =
+        (exact::<u32>(&address.get_item(2)?), exact::<u32>(&address.get_item(3)?))
     else {
         return Ok(None);
     };
@@ -131,23 +187,30 @@ fn literal(address: &Bound<'_, PyAny>, family: c_int) -> PyResult<Option<SockAdd
     Ok((flow <= LARGEST_FLOW).then(|| target.into()))
 }
 
-/// The integer at `index`, if it is one and fits.
-fn whole<'py, T: FromPyObjectOwned<'py, Error = PyErr>>(
-    address: &Bound<'py, PyTuple>,
-    index: usize,
-) -> PyResult<Option<T>> {
-    let item = address.get_item(index)?;
-    Ok(match item.cast_exact::<PyInt>() {
-        Ok(number) => error::ok(number.extract(), address.py()),
-        Err(_) => None,
-    })
+/// The address that `host` is the text of.
+fn literal_host(host: &Bound<'_, PyAny>) -> Option<IpAddr> {
+    let host = host.cast_exact::<PyString>().ok()?;
+    error::ok(host.to_str(), host.py())?.parse().ok()
+}
+
+/// The value of an integer that fits.
+fn exact<'py, T: FromPyObjectOwned<'py, Error = PyErr>>(number: &Bound<'py, PyAny>) -> Option<T> {
+    error::ok(number.cast_exact::<PyInt>().ok()?.extract(), number.py())
 }
 
 pub(super) fn methods() -> Vec<capi::PyMethodDef> {
-    vec![method!(
-        Loop,
-        c"_connect_to_literal",
-        connect_to_literal,
-        c"_connect_to_literal($self, /, sock, address)\n--\n\nBegin to connect to a literal address; return whether that is done, None if it is no such address."
-    )]
+    vec![
+        method!(
+            Loop,
+            c"_connect_to_literal",
+            connect_to_literal,
+            c"_connect_to_literal($self, /, sock, address)\n--\n\nBegin to connect to a literal address; return whether that is done, None if it is no such address."
+        ),
+        method!(
+            Loop,
+            c"_open_to_literal",
+            open_to_literal,
+            c"_open_to_literal($self, /, host, port)\n--\n\nBegin to connect a new socket to a literal address; return it, its address and whether that is done, None if it is no such address."
+        ),
+    ]
 }

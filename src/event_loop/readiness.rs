@@ -155,22 +155,25 @@ impl Loop {
     }
 
     /// Lets the next readiness of `socket` in `direction` end `waiter`. Who waited there before waits in vain from
-    /// now on, as on asyncio's loops. `plain` tells that it is a `socket.socket`, no subclass.
+    /// now on, as on asyncio's loops. `stays_registered` tells that the socket may, and is a `socket.socket`, no subclass.
     ///
     /// Raises `RuntimeError` for a socket that a transport uses, and the system's error.
     pub fn wake_when_ready<'py>(
         this: Ref<'_, 'py, Self>,
         fd: RawFd,
         socket: &Bound<'py, PyAny>,
-        plain: bool,
+        stays_registered: bool,
         direction: Direction,
         waiter: Owned<Future>,
     ) -> PyResult<()> {
         let py = this.py();
         let mut waiter = Some(waiter);
-        let before = this
-            .known(fd, socket, |known| std::mem::replace(known.waiter(direction), waiter.take()));
-        drop(before);
+        if stays_registered {
+            let before = this.known(fd, socket, |known| {
+                std::mem::replace(known.waiter(direction), waiter.take())
+            });
+            drop(before);
+        }
         let Some(waiter) = waiter else { return Ok(()) };
         let (used, called_back) = match this.sources.borrow().get(usize::try_from(fd).unwrap_or(0))
         {
@@ -181,7 +184,7 @@ impl Loop {
         if used {
             this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
         }
-        if called_back || !plain {
+        if called_back || !stays_registered {
             let watcher = Some(Watcher::Waiter(waiter));
             return Self::set_watcher(this, fd, direction, watcher).map(drop);
         }

@@ -71,8 +71,8 @@ impl Body for Call {
             }
             resume => {
                 waited(this, event_loop, resume)?;
-                if let Operation::Writable = this.body.operation.get() {
-                    return none(this).map(Sent::Returned);
+                if let Some(outcome) = this.body.operation.get().waited(this, &socket) {
+                    return outcome.map(Sent::Returned);
                 }
             }
         }
@@ -126,7 +126,8 @@ fn attempt<'py>(
     let waiter = create_future(event_loop)?;
     let future = waiter.get(this.py()).to_any();
     event_loop.was_not_ready(fd, socket, direction);
-    Loop::wake_when_ready(event_loop, fd, socket, plain, direction, waiter)?;
+    let stays_registered = plain && !operation.waits_afresh();
+    Loop::wake_when_ready(event_loop, fd, socket, stays_registered, direction, waiter)?;
     this.body.fd.set(fd);
     this.body.waiter.set(future.clone());
     this.begin(&future)

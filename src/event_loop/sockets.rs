@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyValueError};
+use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyOSError, PyValueError};
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -35,6 +35,8 @@ pub enum Operation {
     Accept,
     /// Only waits.
     Writable,
+    /// Waits for the end of a connect that was begun.
+    Connected,
 }
 
 impl Operation {
@@ -55,15 +57,36 @@ impl Operation {
             Operation::SendTo => method!("sock_sendto"),
             Operation::Accept => method!("sock_accept"),
             Operation::Writable => method!("_sock_writable"),
+            Operation::Connected => method!("_sock_connected"),
         }
     }
 
     /// What it waits for.
     pub fn direction(self) -> Direction {
         match self {
-            Operation::SendAll | Operation::SendTo | Operation::Writable => Direction::Write,
+            Operation::SendAll | Operation::SendTo | Operation::Writable | Operation::Connected => {
+                Direction::Write
+            }
             _ => Direction::Read,
         }
+    }
+
+    /// What it returns when the wait alone is what it does. Raises what the wait was for to find out.
+    pub fn waited<'py>(
+        self,
+        call: Ref<'_, 'py, SocketCall>,
+        socket: &Bound<'py, PyAny>,
+    ) -> Option<PyResult<Bound<'py, PyAny>>> {
+        match self {
+            Operation::Writable => Some(super::none(call)),
+            Operation::Connected => Some(connected(call, socket)),
+            _ => None,
+        }
+    }
+
+    /// Whether what it waits for is a change of state, of which the poller may have told before it was asked for.
+    pub fn waits_afresh(self) -> bool {
+        matches!(self, Operation::Connected)
     }
 
     /// Whether it makes its system call itself.
@@ -82,9 +105,13 @@ pub enum Attempt<'py> {
 
 /// Whether `socket` is a `socket.socket`, no subclass.
 pub fn is_plain(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
+    is_plain_class(&socket.get_type())
+}
+
+/// Whether `class` is `socket.socket`.
+pub fn is_plain_class(class: &Bound<'_, PyType>) -> PyResult<bool> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let class = CLASS.import(socket.py(), "socket", "socket")?;
-    Ok(socket.get_type_ptr() == class.as_type_ptr())
+    Ok(CLASS.import(class.py(), "socket", "socket")?.is(class))
 }
 
 /// `socket.fileno()`
@@ -101,7 +128,7 @@ pub fn check(
     plain: bool,
 ) -> PyResult<()> {
     let py = socket.py();
-    if let Operation::Writable = operation {
+    if let Operation::Writable | Operation::Connected = operation {
         return Ok(());
     }
     if !plain {
@@ -146,8 +173,23 @@ pub fn attempt<'py>(
             descriptor_of(socket)?; // What has none is refused in these words.
             accept(socket)
         }
-        (Operation::Writable, _) => Ok(Attempt::NotReady),
+        (Operation::Writable | Operation::Connected, _) => Ok(Attempt::NotReady),
     }
+}
+
+/// Raises the error that `socket`'s connection ended with, in asyncio's words.
+fn connected<'py>(
+    call: Ref<'_, 'py, SocketCall>,
+    socket: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = call.py();
+    let option = (libc::SOL_SOCKET, libc::SO_ERROR);
+    let code: i32 = socket.call_method1(intern!(py, "getsockopt"), option)?.extract()?;
+    if code != 0 {
+        let address = call.body.first.get_or_none(py);
+        return Err(PyOSError::new_err((code, format!("Connect call failed {address}"))));
+    }
+    super::none(call)
 }
 
 fn method1<'py>(
@@ -398,6 +440,13 @@ fn sock_writable<'py>(
     call(this, Operation::Writable, args, ["sock"], 1)
 }
 
+fn sock_connected<'py>(
+    this: Ref<'_, 'py, Loop>,
+    args: &Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    call(this, Operation::Connected, args, ["sock", "address"], 2)
+}
+
 pub(super) fn methods() -> Vec<capi::PyMethodDef> {
     vec![
         method!(
@@ -447,6 +496,12 @@ pub(super) fn methods() -> Vec<capi::PyMethodDef> {
             c"_sock_writable",
             sock_writable,
             c"_sock_writable($self, sock)\n--\n\nWait until the socket takes more, after it took nothing."
+        ),
+        method!(
+            Loop,
+            c"_sock_connected",
+            sock_connected,
+            c"_sock_connected($self, sock, address)\n--\n\nWait until a connection that was begun is made or refused."
         ),
     ]
 }

@@ -26,7 +26,7 @@ _NUMBERS = {
     r"0x[0-9a-f]+": "0x…",
     r"\bfd=\d+": "fd=…",
     r"(File descriptor) \d+": r"\1 …",
-    r"(\('(?:127\.0\.0\.1|::1)', )\d+": r"\1…",
+    r"(\('(?:::ffff:)?(?:127\.0\.0\.1|::1)', )\d+": r"\1…",
     r"Task-\d+": "Task-…",
     r"(read|write)=(<)?(polling|idle)": r"\1=\2…",
 }

@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
+import inspect
+import os
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -82,6 +86,183 @@ def test_the_outcome_is_that_of_asyncio(
         with contextlib.closing(new_loop()) as loop:
             heard.append(outcome(loop))
     assert heard[0] == heard[1]
+
+
+HOSTS: dict[str, Callable[[int], tuple[Any, Any]]] = {
+    "IPv4": lambda port: ("127.0.0.1", port),
+    "IPv6": lambda port: ("::1", port),
+    "mapped": lambda port: ("::ffff:127.0.0.1", port),
+    "scope": lambda port: ("fe80::1%lo", port),
+    "name": lambda port: ("localhost", port),
+    "bytes": lambda port: (b"127.0.0.1", port),
+    "text": lambda port: ("127.0.0.1", str(port)),
+    "true": lambda port: ("127.0.0.1", True),
+    "no port": lambda port: ("127.0.0.1", None),
+    "no host": lambda port: (None, None),
+    "short": lambda port: ("127.1", port),
+    "zeros": lambda port: ("127.000.000.001", port),
+    "large port": lambda port: ("127.0.0.1", port + 65536),
+    "negative port": lambda port: ("127.0.0.1", -1),
+    "broadcast": lambda port: ("255.255.255.255", port),
+    "no route": lambda port: ("fe80::1", port),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "the defaults": {"ssl": None, "family": 0, "local_addr": None, "server_hostname": None},
+    "a family": {"family": socket.AF_INET},
+    "a local address": {"local_addr": ("127.0.0.1", 0)},
+    "happy eyeballs": {"happy_eyeballs_delay": 0.25},
+    "no server's name": {"server_hostname": ""},
+    "no time": {"ssl_handshake_timeout": 0},
+    "unknown": {"unknown": None},
+    "all errors": {"all_errors": True},
+}
+
+
+@pytest.mark.parametrize("open", [True, False], ids=["accepted", "refused"])
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_connection_is_that_of_asyncio(
+    make_loop: Callable[[], Loop],
+    listener: socket.socket,
+    refused: int,
+    host: str,
+    options: str,
+    open: bool,
+) -> None:
+    async def connect(loop: Loop) -> list[str]:
+        target = HOSTS[host](listener.getsockname()[1] if open else refused)
+        try:
+            transport, protocol = await loop.create_connection(
+                asyncio.Protocol, *target, **OPTIONS[options]
+            )
+        except Exception as error:
+            return [words(error)]
+        sock = transport.get_extra_info("socket")
+        told = [words(transport.get_extra_info(name)) for name in ("peername", "sockname")]
+        told += [
+            type(protocol).__name__,
+            repr(sock.type),
+            repr(sock.proto),
+            repr(sock.gettimeout()),
+        ]
+        transport.abort()
+        return told
+
+    heard = []
+    for new_loop in (asyncio.SelectorEventLoop, make_loop):
+        with contextlib.closing(new_loop()) as loop:
+            heard.append(loop.run_until_complete(connect(loop)))
+    assert heard[0] == heard[1]
+
+
+def test_create_connection_has_the_signature_of_asyncio(loop: Loop) -> None:
+    theirs = asyncio.BaseEventLoop.create_connection
+    assert inspect.signature(type(loop).create_connection) == inspect.signature(theirs)
+    assert inspect.iscoroutinefunction(loop.create_connection)
+
+
+@contextlib.contextmanager
+def nothing_left_open() -> Iterator[None]:
+    """All sockets that are opened are closed, and none of them by its death."""
+    before = set(os.listdir("/proc/self/fd"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        yield
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture
+def full() -> Iterator[socket.socket]:
+    """A listening socket whose queue of connections is full: the next one takes time."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        while True:
+            client = stack.enter_context(socket.socket())
+            client.settimeout(0.2)
+            try:
+                client.connect(listener.getsockname())
+            except TimeoutError:
+                break
+        yield listener
+
+
+@pytest.mark.parametrize("way", ["cancel", "time out"])
+def test_a_connection_given_up_leaves_nothing_open(
+    loop: Loop, full: socket.socket, way: str
+) -> None:
+    async def main() -> None:
+        connecting = loop.create_connection(asyncio.Protocol, *full.getsockname())
+        if way == "time out":
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(connecting, 0.01)
+            return
+        task = loop.create_task(connecting)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with nothing_left_open():
+        loop.run_until_complete(main())
+
+
+def test_what_an_audit_hook_forbids_leaves_nothing_open(
+    loop: Loop, listener: socket.socket
+) -> None:
+    forbids = True
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if forbids and event == "socket.connect":
+            raise PermissionError(f"not to {args[1][0]}")
+
+    sys.addaudithook(hook)  # There is no taking it away.
+    port = listener.getsockname()[1]
+    try:
+        with nothing_left_open(), pytest.raises(PermissionError, match=r"not to 127\.0\.0\.1"):
+            loop.run_until_complete(loop.create_connection(asyncio.Protocol, "127.0.0.1", port))
+    finally:
+        forbids = False
+
+
+def test_another_class_of_sockets_is_used(
+    loop: Loop, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ByProxy(socket.socket):
+        def connect(self, address: Any) -> None:
+            super().connect(listener.getsockname())
+
+    async def main() -> Any:
+        transport, _ = await loop.create_connection(asyncio.Protocol, "::2", 1)
+        sock = transport.get_extra_info("socket")
+        transport.abort()
+        return type(sock._sock) if hasattr(sock, "_sock") else type(sock)
+
+    monkeypatch.setattr(socket, "socket", ByProxy)
+    assert loop.run_until_complete(main()) is ByProxy
+
+
+def test_an_overridden_sock_connect_is_called(
+    make_loop: Callable[[], Loop], listener: socket.socket
+) -> None:
+    with contextlib.closing(make_loop()) as loop:
+        theirs: Any = type(loop)
+    asked: list[Any] = []
+
+    class Overrides(theirs):  # type: ignore[misc]
+        async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+            asked.append(address)
+            await super().sock_connect(sock, address)
+
+    address = ("127.0.0.1", listener.getsockname()[1])
+    with contextlib.closing(Overrides()) as other:
+        transport, _ = other.run_until_complete(other.create_connection(asyncio.Protocol, *address))
+        transport.abort()
+    assert asked == [address]
 
 
 def test_sockets_of_datagrams_connect_too(loop: Loop, listener: socket.socket) -> None:
