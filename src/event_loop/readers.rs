@@ -173,11 +173,14 @@ impl Loop {
         };
         match &old {
             Source::Stream(stream) => stream.get(py).forsake(),
+            Source::Datagram(datagram) => datagram.get(py).forsake(),
             Source::Resting(_) => match old.transport(py) {
-                Some(stream) => Ref::<StreamTransport>::cast(&stream).map_or(Ok(()), Ref::forsake),
+                Some(transport) => match Ref::<StreamTransport>::cast(&transport) {
+                    Some(stream) => stream.forsake(),
+                    None => Ref::<DatagramTransport>::cast(&transport).map_or(Ok(()), Ref::forsake),
+                },
                 None => Ok(()),
             },
-            Source::Datagram(datagram) => datagram.get(py).forsake(),
             _ => Ok(()),
         }
     }
@@ -196,9 +199,9 @@ impl Loop {
         }
     }
 
-    /// Watches `fd` no more, which stays that of `stream`.
-    pub fn let_rest(&self, fd: RawFd, stream: Ref<'_, '_, StreamTransport>) -> PyResult<()> {
-        let reference = PyWeakrefReference::new(stream.as_any())?;
+    /// Watches `fd` no more, which stays that of `transport`.
+    pub fn let_rest(&self, fd: RawFd, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reference = PyWeakrefReference::new(transport)?;
         self.unwatch(fd);
         if let Ok(index) = usize::try_from(fd)
             && let Some(source) = self.sources.borrow_mut().get_mut(index)

@@ -21,11 +21,13 @@ use super::endpoint::Endpoint;
 use super::info::{self, SocketTransport, info_attributes, info_methods};
 use super::life::Transport;
 use super::limits::{FlowControl, Limits, flow_control_methods};
+use super::rest::Rests;
 use super::stream::none;
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
 use crate::event_loop::readers::Source;
 use crate::event_loop::ready::Ready;
+use crate::ffi::error::both;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
 use crate::{attribute, method_named1, method0, unary_slot};
 
@@ -60,6 +62,8 @@ pub struct DatagramTransport {
     /// Whether the socket may have something to read, as far as the poller told.
     readable: Cell<bool>,
     paused: Cell<bool>,
+    /// Whether the poller has forgotten the socket; see [`Rests`].
+    resting: Cell<bool>,
     closing: Cell<bool>,
     /// Counts the writes after the connection was lost, from 1.
     lost: Cell<u32>,
@@ -192,6 +196,20 @@ impl Closing for DatagramTransport {
     }
 }
 
+impl Rests for DatagramTransport {
+    fn resting(&self) -> &Cell<bool> {
+        &self.resting
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.started.get() && self.paused.get() && !self.writing.get()
+    }
+
+    fn source(this: Ref<'_, '_, Self>) -> Source {
+        Source::Datagram(this.to_owned())
+    }
+}
+
 impl DatagramTransport {
     fn slots(&self) -> [&Slot; 10] {
         let [socket, shown_socket, extra] = self.endpoint.slots();
@@ -317,7 +335,7 @@ impl Ref<'_, '_, DatagramTransport> {
         let outcome = if self.started.replace(true) { self.transfer() } else { self.begin() };
         // Also after an exception: the poller doesn't tell again what it has told.
         self.enqueue_if_needed()?;
-        outcome
+        both(self.py(), outcome, self.rest())
     }
 
     fn transfer(self) -> PyResult<()> {
@@ -362,6 +380,7 @@ fn is_reading<'py>(this: Ref<'_, 'py, DatagramTransport>) -> PyResult<Bound<'py,
 fn pause_reading<'py>(this: Ref<'_, 'py, DatagramTransport>) -> PyResult<Bound<'py, PyAny>> {
     if !this.closing.get() && !this.paused.replace(true) {
         this.log("debug", " pauses reading", None)?;
+        this.rest()?;
     }
     none(this.py())
 }
@@ -371,6 +390,7 @@ fn resume_reading<'py>(this: Ref<'_, 'py, DatagramTransport>) -> PyResult<Bound<
     if this.closing.get() || !this.paused.replace(false) {
         return none(py);
     }
+    this.end_rest()?;
     this.context.set(call::copy_context(py)?);
     this.enqueue_if_needed()?;
     this.log("debug", " resumes reading", None)?;

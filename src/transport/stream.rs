@@ -17,6 +17,7 @@ use super::endpoint::Endpoint;
 use super::info::{self, SocketTransport, info_attributes, info_methods};
 use super::life::Transport;
 use super::limits::{self, FlowControl, Limits, flow_control_methods};
+use super::rest::Rests;
 use super::tls::TlsTransport;
 use super::write::{self, Chunk};
 use super::{gather, read, sendfile};
@@ -66,7 +67,7 @@ pub struct StreamTransport {
     /// Whether the end of the stream was read.
     pub(super) ended: Cell<bool>,
     pub(super) paused: Cell<bool>,
-    /// Whether the poller was told to forget the socket meanwhile: [`rest`](Ref::rest).
+    /// Whether the poller was told to forget the socket meanwhile; see [`Rests`].
     pub(super) resting: Cell<bool>,
     pub(super) closing: Cell<bool>,
     /// Counts the writes after the connection was lost, from 1.
@@ -182,6 +183,23 @@ impl SocketTransport for StreamTransport {
 
     fn is_polling(&self) -> bool {
         self.started.get() && self.reads() && !self.ended.get()
+    }
+}
+
+impl Rests for StreamTransport {
+    fn resting(&self) -> &Cell<bool> {
+        &self.resting
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.started.get()
+            && (self.ended.get() || self.paused.get())
+            && self.outgoing.borrow().is_empty()
+            && self.room_waiter.is_empty()
+    }
+
+    fn source(this: Ref<'_, '_, Self>) -> Source {
+        Source::Stream(this.to_owned())
     }
 }
 
@@ -402,34 +420,6 @@ impl Ref<'_, '_, StreamTransport> {
             call::in_context(&context, || write::send_and_settle(self))?;
         }
         if self.has_awaited_room() { self.tell_room() } else { Ok(()) }
-    }
-
-    /// Has the poller forget the socket when nothing is wanted of it: nothing is read, and all is sent. As with asyncio, the
-    /// loop doesn't keep the transport then: one that nobody keeps is closed.
-    pub(super) fn rest(self) -> PyResult<()> {
-        let quiet = self.ended.get() || self.paused.get();
-        if !quiet || self.closing.get() || self.resting.get() || !self.started.get() {
-            return Ok(());
-        }
-        if !self.outgoing.borrow().is_empty() || !self.room_waiter.is_empty() {
-            return Ok(());
-        }
-        let Some(fd) = self.fd() else { return Ok(()) };
-        self.with_loop(|event_loop| {
-            self.resting.set(true);
-            event_loop.let_rest(fd, self)
-        })
-    }
-
-    /// Has the poller watch the socket again. Raises the system's error.
-    pub(super) fn end_rest(self) -> PyResult<()> {
-        let Some(fd) = self.fd().filter(|_| self.resting.get()) else { return Ok(()) };
-        self.with_loop(|event_loop| {
-            event_loop.unwatch(fd);
-            event_loop.watch(self.py(), fd, Source::Stream(self.to_owned()))?;
-            self.resting.set(false);
-            Ok(())
-        })
     }
 
     /// Tells who waits for the connection; `connection_made` was called before.

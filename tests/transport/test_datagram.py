@@ -848,6 +848,54 @@ def test_collected_with_its_protocol() -> None:
     assert [reference() for reference in references] == [None, None]
 
 
+@pytest.mark.skipif(not HAS_PAUSE, reason="asyncio's can't pause before Python 3.12")
+@pytest.mark.parametrize("how", ["paused", "paused early", "paused, sent later"])
+def test_the_loop_keeps_none_of_which_nothing_is_wanted(how: str) -> None:
+    class Keeps(Recorder):
+        def connection_made(self, transport: Any) -> None:
+            if how == "paused early":
+                transport.pause_reading()
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            self.world.record("datagram_received", data)
+
+    async def scenario(world: World) -> None:
+        ours, peer = pair(world)
+        transport, protocol = await world.loop.create_datagram_endpoint(
+            lambda: Keeps(world), sock=ours
+        )
+        if how != "paused early":
+            transport.pause_reading()
+        await world.turns()
+        if how == "paused, sent later":
+            count = fill(transport)
+            del transport, protocol
+            gc.collect()
+            world.record("waiting", ours.fileno() != -1)
+            world.record("numbers", await drain(world, peer, count) == [*range(count)])
+        else:
+            # What came meanwhile is received, and what comes afterwards.
+            peer.sendto(b"meanwhile", ours.getsockname())
+            await world.turns()
+            transport.resume_reading()
+            peer.sendto(b"afterwards", ours.getsockname())
+            await world.until_saw("datagram_received", 2)
+            transport.pause_reading()
+            del transport, protocol
+        await world.turns()
+        gc.collect()
+        world.record("closed", ours.fileno() == -1)
+
+    events = compare(scenario)
+    assert ("closed", True) in events
+    assert "warning" in names(events)
+    if how == "paused, sent later":
+        assert [event for event in events if event[0] in ("waiting", "numbers")] == [
+            ("waiting", True),
+            ("numbers", True),
+        ]
+
+
 def open_descriptors() -> int:
     return len(os.listdir("/dev/fd"))
 

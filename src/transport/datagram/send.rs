@@ -125,6 +125,7 @@ fn sendto<'py>(
     let waiting = Waiting { data: Slot::new(data.into_any()), size, destination };
     this.outgoing.borrow_mut().push_back(waiting);
     this.writing.set(true);
+    this.end_rest()?;
     this.enqueue_if_needed()?;
     this.pause_protocol_if_full()?;
     none(py)
