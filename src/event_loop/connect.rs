@@ -68,7 +68,8 @@ fn connect(
     }
     let failure = std::io::Error::last_os_error();
     match failure.raw_os_error() {
-        Some(libc::EINPROGRESS | libc::EINTR) => Ok(false),
+        // Begun now, or begun before by a call that was given up.
+        Some(libc::EINPROGRESS | libc::EINTR | libc::EALREADY) => Ok(false),
         _ => Err(os_error(failure)),
     }
 }

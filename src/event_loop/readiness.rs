@@ -19,6 +19,7 @@ use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 use socket2::{Domain, SockRef, Type};
 
 use super::Loop;
+use super::handle::Handle;
 use super::readers::{Direction, Source, Watcher};
 use super::sockets::descriptor_of;
 use crate::ffi::{Owned, Ref, Slot, Traversal, Visit};
@@ -186,7 +187,10 @@ impl Loop {
         }
         if called_back || !stays_registered {
             let watcher = Some(Watcher::Waiter(waiter));
-            return Self::set_watcher(this, fd, direction, watcher).map(drop);
+            return match Self::set_watcher(this, fd, direction, watcher)? {
+                Some(Watcher::Callback(old)) => Handle::cancel(old.get(py)),
+                Some(Watcher::Waiter(_)) | None => Ok(()),
+            };
         }
         let mut known = KnownSocket::new(socket, fd)?;
         known.ready(direction).set(false);

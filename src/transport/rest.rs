@@ -33,7 +33,7 @@ impl<T: Rests> Ref<'_, '_, T> {
 
     /// Has the poller watch the socket again. Raises the system's error.
     pub(super) fn end_rest(self) -> PyResult<()> {
-        if !self.resting().get() {
+        if !self.resting().get() || self.closing().get() {
             return Ok(());
         }
         let Some(fd) = self.endpoint().fd() else { return Ok(()) };

@@ -211,6 +211,45 @@ def test_a_connection_given_up_leaves_nothing_open(
         loop.run_until_complete(main())
 
 
+def test_a_connect_that_was_given_up_is_waited_for_again(loop: Loop, full: socket.socket) -> None:
+    async def main() -> None:
+        with socket.socket() as client:
+            client.setblocking(False)
+            for _ in range(2):
+                connecting = loop.sock_connect(client, full.getsockname())
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(connecting, 0.01)
+
+    loop.run_until_complete(main())
+
+
+def test_who_connects_takes_the_place_of_a_writer(loop: Loop, full: socket.socket) -> None:
+    """As `add_writer` does: what it replaces is cancelled, even if its turn has come."""
+    ran: list[str] = []
+    theirs, ours = socket.socketpair()
+    client = socket.socket()
+    client.setblocking(False)
+
+    async def connect() -> None:
+        await loop.sock_connect(client, full.getsockname())
+
+    connecting = connect()
+
+    def first() -> None:
+        loop.remove_reader(ours)
+        connecting.send(None)
+        ran.append("connecting")
+        loop.call_later(0.01, loop.stop)
+
+    with theirs, ours, client:
+        theirs.send(b"x")
+        loop.add_reader(ours, first)
+        loop.add_writer(client, ran.append, "writer")
+        loop.run_forever()
+        assert ran == ["connecting"]
+        connecting.close()
+
+
 def test_what_an_audit_hook_forbids_leaves_nothing_open(
     loop: Loop, listener: socket.socket
 ) -> None:
