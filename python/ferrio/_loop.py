@@ -73,12 +73,12 @@ class Loop(UnixSockets, Connections, Names, Sendfile, Signals, Subprocesses, asy
             self._begin_wakeups()
             self._run()
         finally:
-            self._end_wakeups()
             self._stopping = False
             self._thread_id = None
             asyncio._set_running_loop(None)
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
+            self._end_wakeups()
 
     def close(self) -> None:
         """Close the loop: drop what is scheduled, stop the default executor without waiting for it.

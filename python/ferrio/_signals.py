@@ -6,6 +6,7 @@ loop watches (`signal.set_wakeup_fd`), unless the program has a descriptor of it
 """
 
 import asyncio
+import contextlib
 import errno
 import inspect
 import logging
@@ -82,10 +83,7 @@ class Signals(State):
             before = signal.set_wakeup_fd(end, warn_on_full_buffer=bool(self._signal_handlers))
         except ValueError:
             return  # The main thread of another interpreter than the main one.
-        if before in (-1, end):
-            self._wakes_for_signals = True
-        else:
-            self._give_wakeups(before)
+        self._wakes_for_signals = before in (-1, end) or not self._give_wakeups(before)
 
     def _end_wakeups(self) -> None:
         """Let signals wake the loop no more, but for those that it has handlers for. The program may have set a
@@ -99,13 +97,22 @@ class Signals(State):
         if now not in (-1, self._signal_pipe[1]):
             self._give_wakeups(now)
 
-    def _give_wakeups(self, descriptor: int) -> None:
-        """Give the signals back to a descriptor that isn't the loop's, also those that came in its absence."""
-        signal.set_wakeup_fd(descriptor)
+    def _give_wakeups(self, descriptor: int) -> bool:
+        """Give the signals back to a descriptor that isn't the loop's, also those that came in its absence.
+
+        Return False when somebody has closed it.
+        """
+        try:
+            signal.set_wakeup_fd(descriptor)
+        except (ValueError, OSError):
+            return False
         numbers = self._take_signals()
         if numbers:
-            os.write(descriptor, numbers)
+            # Python's own signal handler goes on as well when nobody reads there.
+            with contextlib.suppress(OSError):
+                os.write(descriptor, numbers)
             self._call_handlers(numbers)
+        return True
 
     def _forked(self) -> None:
         """In a child process that goes on with the loop: have a pipe of its own, for the old one is the parent's."""
@@ -135,6 +142,8 @@ class Signals(State):
             signal.set_wakeup_fd(end)
         except (ValueError, OSError) as error:
             raise RuntimeError(str(error)) from None
+        if sig not in self._signal_handlers:
+            self._read_signals()  # What came before is not for the new handler.
         self._signal_handlers[sig] = callback, args, copy_context()
         try:
             signal.signal(sig, _noop)
@@ -186,7 +195,8 @@ class Signals(State):
             return b""
 
     def _read_signals(self) -> None:
-        self._call_handlers(self._take_signals())
+        while numbers := self._take_signals():
+            self._call_handlers(numbers)
 
     def _call_handlers(self, numbers: bytes) -> None:
         for number in numbers:

@@ -75,6 +75,96 @@ def test_signals_are_told_apart(loop: Loop) -> None:
     assert sorted(got) == sorted([signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT])
 
 
+def test_a_signal_that_came_before_the_handler_is_not_for_it(loop: Loop) -> None:
+    got: list[str] = []
+
+    async def main() -> None:
+        signal.signal(signal.SIGUSR1, lambda *_: got.append("before"))
+        send()
+        send()
+        loop.add_signal_handler(signal.SIGUSR1, got.append, "after")
+        await asyncio.sleep(0.01)
+        send()
+        while len(got) < 3:
+            await asyncio.sleep(0)
+        loop.remove_signal_handler(signal.SIGUSR1)
+
+    loop.run_until_complete(main())
+    assert got == ["before", "before", "after"]
+
+
+def test_one_interrupt_is_not_two(make_loop: Callable[[], Loop]) -> None:
+    """Who asks for patience after the first Ctrl-C, and gives up after the second."""
+    got: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(send, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            loop.add_signal_handler(signal.SIGINT, got.append, "second")
+            for _ in range(10):
+                await asyncio.sleep(0)
+            loop.remove_signal_handler(signal.SIGINT)
+            raise
+
+    with asyncio.Runner(loop_factory=make_loop) as runner, pytest.raises(KeyboardInterrupt):
+        runner.run(main())
+    assert got == []
+
+
+@pytest.mark.parametrize("when", ["before the run", "in the run"])
+@pytest.mark.parametrize("pending", [False, True], ids=["none came", "one came"])
+def test_a_wakeup_descriptor_that_was_closed_stops_nothing(
+    loop: Loop, when: str, pending: bool
+) -> None:
+    def set_and_close() -> None:
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer)
+        os.close(reader)
+        os.close(writer)
+
+    async def main() -> int:
+        if pending:
+            send()
+        if when == "in the run":
+            set_and_close()
+        return 5
+
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    if when == "before the run":
+        set_and_close()
+    try:
+        assert loop.run_until_complete(main()) == 5
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+    assert not loop.is_running()
+    assert asyncio._get_running_loop() is None
+
+
+def test_a_wakeup_descriptor_that_nobody_reads_stops_nothing(loop: Loop) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    async def main() -> int:
+        send()
+        signal.set_wakeup_fd(writer)
+        os.close(reader)
+        return 5
+
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        assert loop.run_until_complete(main()) == 5
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        assert signal.set_wakeup_fd(-1) == writer
+        os.close(writer)
+    assert not loop.is_running()
+
+
 def test_the_handler_runs_in_the_context_of_its_adding(loop: Loop) -> None:
     got: list[str] = []
 
