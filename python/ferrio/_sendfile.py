@@ -38,6 +38,7 @@ class Sendfile(State):
         empty = transp._make_empty_waiter()
         try:
             await empty
+            self._check_sendfile_params(transp._sock, file, offset, count)  # type: ignore[attr-defined]
             return await _send(transp._sock, file, offset, count, transp._room)
         finally:
             transp._reset_empty_waiter()

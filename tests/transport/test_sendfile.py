@@ -158,6 +158,24 @@ def test_mistakes(mistake, path):
     assert received == b""
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("fallback", [True, False], ids=["fallback", "native"])
+@pytest.mark.parametrize(
+    "part", [(0, 0), (0, -5), (0, "1"), (-1,), ("0",), (None,), (1.0,), "text"]
+)
+def test_mistakes_with_a_transport(part, fallback, path):
+    async def scenario(loop: Loop) -> tuple:
+        with path.open("r" if part == "text" else "rb") as file:
+            given = () if part == "text" else part
+            return await by_transport(
+                loop, lambda to: loop.sendfile(to, file, *given, fallback=fallback)
+            )
+
+    seen, received = both(scenario)
+    assert "Error" in seen
+    assert received == b""
+
+
 def test_a_blocking_socket_in_debug_mode(path):
     async def scenario(loop: Loop) -> str:
         with path.open("rb") as file, socket.socket() as sock:
