@@ -74,6 +74,12 @@ class Subprocesses(State):
         )
         try:
             self._watch_child(transport)
+        except BaseException:
+            # Nobody would tell of its end.
+            transport.close()
+            _reap(transport._proc)
+            raise
+        try:
             await waiter
         except (SystemExit, KeyboardInterrupt):
             raise
@@ -105,15 +111,24 @@ class Subprocesses(State):
         self._remove_reader(pidfd)
         del self._children[pidfd]
         os.close(pidfd)
-        self._reap_and_tell(transport, process)
+        self._tell_of_end(transport, process)
 
     def _wait_in_thread(self, transport: Any, process: subprocess.Popen[bytes]) -> None:
         _wait(process)
         try:
-            self.call_soon_threadsafe(self._reap_and_tell, transport, process)
+            self.call_soon_threadsafe(self._tell_of_end, transport, process)
         except RuntimeError:
             _reap(process)
             _logger.warning("Loop %r that handles pid %r is closed", self, process.pid)
+
+    def _tell_of_end(self, transport: Any, process: subprocess.Popen[bytes]) -> None:
+        # As many turns later as with asyncio: what the child wrote last may be received before.
+        if sys.version_info >= (3, 14):
+            self._reap_and_tell(transport, process)
+        elif sys.version_info >= (3, 12):
+            self.call_soon(self._reap_and_tell, transport, process)
+        else:
+            self.call_soon(self.call_soon, self._reap_and_tell, transport, process)
 
     def _reap_and_tell(self, transport: Any, process: subprocess.Popen[bytes]) -> None:
         # In one step: from the first call on the number may be another process's, and the transport signals it up to

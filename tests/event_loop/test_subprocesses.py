@@ -421,3 +421,49 @@ def test_nothing_is_left_of_thousands() -> None:
         gc.collect()
         assert (len(os.listdir("/dev/fd")), children()) == before
         assert sys.getallocatedblocks() - blocks < 500
+
+
+def test_a_child_that_nobody_can_watch_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_descriptor(*_: Any) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def no_thread(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def scenario() -> None:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await sh("sleep 1000")
+        assert children() == set()
+
+    monkeypatch.setattr(os, "pidfd_open", no_descriptor)
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    run(scenario)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio's thread tells when it can")
+def test_the_order_of_ends_that_come_together() -> None:
+    async def scenario(loop: asyncio.AbstractEventLoop) -> list[Any]:
+        saw: list[Any] = []
+        lost = loop.create_future()
+
+        class Protocol(asyncio.SubprocessProtocol):
+            def pipe_data_received(self, fd: int, data: bytes) -> None:
+                saw.append((fd, data))
+
+            def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+                saw.append((fd, "lost"))
+
+            def process_exited(self) -> None:
+                saw.append("exited")
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                lost.set_result(None)
+
+        transport, _ = await loop.subprocess_exec(Protocol, SH, "-c", "read line; echo end")
+        transport.get_pipe_transport(0).write(b"\n")  # type: ignore[union-attr]
+        # Until it is dead the loop looks at nothing.
+        os.waitid(os.P_PID, transport.get_pid(), os.WEXITED | os.WNOWAIT)
+        await lost
+        return saw
+
+    assert (1, b"end\n") in both(scenario)
