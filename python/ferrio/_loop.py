@@ -1,7 +1,7 @@
 """The event loop.
 
-What runs at every turn is Rust: `_ferrio.Loop`. What only sets things up and waits (resolving names, choosing an
-address, starting executors) is inherited from `asyncio.BaseEventLoop`, which asyncio offers as the base of custom
+What runs at every turn is Rust: `_ferrio.Loop`. What only sets things up and waits (resolving names, choosing among
+addresses, starting executors) is inherited from `asyncio.BaseEventLoop`, which asyncio offers as the base of custom
 loops: these coroutines are genuine ones, behave as those of the interpreter that runs them, and cost nothing per byte.
 """
 

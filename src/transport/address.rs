@@ -37,12 +37,17 @@ impl Address {
         self.0.family().into()
     }
 
+    /// Whether [`to_python`](Self::to_python) knows its family.
+    pub fn is_known(&self) -> bool {
+        self.is_internet() || self.0.is_unix()
+    }
+
     /// Whether it is an IPv4 or IPv6 address.
     pub fn is_internet(&self) -> bool {
         self.0.is_ipv4() || self.0.is_ipv6()
     }
 
-    /// The address as the `socket` module shows it: `(host, port)`, `(host, port, flowinfo, scope_id)`, a path.
+    /// The address as the `socket` module shows it, of a family that is known: `(host, port)`, `(host, port, flowinfo, scope_id)`, a path.
     pub fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if let Some(address) = self.0.as_socket_ipv4() {
             let host: &Ipv4Addr = address.ip();

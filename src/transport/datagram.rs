@@ -249,9 +249,10 @@ impl DatagramTransport {
         {
             this.remote.set(remote);
         }
-        this.endpoint.adopt(socket, fd, extra);
-        if let Some(peer) = this.endpoint.peer() {
-            let named = peer.to_python(py)?.is_truthy()?;
+        this.endpoint.adopt(socket, fd, extra)?;
+        if this.endpoint.peer().is_some() {
+            let peer = this.endpoint.extra_info(intern!(py, "peername"))?;
+            let named = peer.is_some_and(|peer| peer.is_truthy().unwrap_or(true));
             this.connection.set(if named { Connection::Named } else { Connection::Unnamed });
         }
         static SOCKET: PyOnceLock<Py<PyType>> = PyOnceLock::new();

@@ -3,13 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
+use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
 use super::address::Address;
-use crate::ffi::Slot;
+use crate::event_loop::sockets::is_plain;
+use crate::ffi::{Slot, error};
 
 /// The socket that a transport owns.
 #[derive(Default)]
@@ -35,10 +37,42 @@ impl Endpoint {
     }
 
     /// Takes over `socket`, a Python socket whose descriptor is `fd`, and what its maker knows of it.
-    pub fn adopt(&self, socket: &Bound<'_, PyAny>, fd: RawFd, extra: Option<Bound<'_, PyAny>>) {
+    ///
+    /// Raises what the methods of a subclass of `socket.socket` do.
+    pub fn adopt(
+        &self,
+        socket: &Bound<'_, PyAny>,
+        fd: RawFd,
+        extra: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         self.socket.set(socket.clone());
         self.extra.set_opt(extra, socket.py());
         self.open(fd, Address::of_peer(fd));
+        let is_known = self.local.borrow().as_ref().is_none_or(Address::is_known);
+        if is_known && is_plain(socket)? { Ok(()) } else { self.ask(socket) }
+    }
+
+    /// Asks the Python socket for its names: it knows all families, and a subclass may know better.
+    fn ask(&self, socket: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = socket.py();
+        let known = PyDict::new(py);
+        if let Some(extra) = self.extra.get(py) {
+            known.update(extra.cast()?)?;
+        }
+        for (name, method) in [("sockname", "getsockname"), ("peername", "getpeername")] {
+            if name == "sockname" || !known.contains(name)? {
+                let answer = match socket.call_method0(method) {
+                    Err(error) if error.is_instance_of::<PyOSError>(py) => {
+                        error::discard(error, py);
+                        py.None().into_bound(py)
+                    }
+                    answer => answer?,
+                };
+                known.set_item(name, answer)?;
+            }
+        }
+        self.extra.set(known.into_any());
+        Ok(())
     }
 
     fn open(&self, fd: RawFd, peer: Option<Address>) {

@@ -214,8 +214,9 @@ fn keep_blocks() {
 /// Receives into `room`, and remembers whether there may be more, and whether it was much. Raises the system's error.
 fn receive(transport: &StreamTransport, room: &mut [MaybeUninit<u8>]) -> PyResult<Read<usize>> {
     let Some(fd) = transport.fd() else { return Ok(Read::Empty) };
+    // Whoever has the socket, too, may have made it a blocking one.
     // SAFETY: the pointer and the length are those of a slice that is borrowed for the call.
-    match unsafe { libc::recv(fd, room.as_mut_ptr().cast(), room.len(), 0) } {
+    match unsafe { libc::recv(fd, room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) } {
         0 => Ok(Read::End),
         count if count > 0 => {
             let count = count as usize;

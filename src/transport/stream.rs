@@ -282,7 +282,7 @@ impl StreamTransport {
         extra: Option<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let py = socket.py();
-        self.endpoint.adopt(socket, fd, extra);
+        self.endpoint.adopt(socket, fd, extra)?;
         self.note_family();
         // What `asyncio.base_events._set_nodelay` does.
         if is_plain(socket)? {

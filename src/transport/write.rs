@@ -318,8 +318,9 @@ enum Sent {
 
 /// Sends at once what the socket takes.
 fn send(fd: RawFd, bytes: &[u8]) -> io::Result<Sent> {
-    // Only the newest of Apple's systems know the flag.
-    const FLAGS: libc::c_int = if cfg!(target_vendor = "apple") { 0 } else { libc::MSG_NOSIGNAL };
+    // Whoever has the socket, too, may have made it a blocking one. Only the newest of Apple's systems know the other flag.
+    const FLAGS: libc::c_int =
+        libc::MSG_DONTWAIT | if cfg!(target_vendor = "apple") { 0 } else { libc::MSG_NOSIGNAL };
     // SAFETY: the pointer and the length are those of a slice that is borrowed for the call.
     let count = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), FLAGS) };
     if count >= 0 {

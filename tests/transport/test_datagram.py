@@ -848,6 +848,48 @@ def test_collected_with_its_protocol() -> None:
     assert [reference() for reference in references] == [None, None]
 
 
+def test_a_socket_that_somebody_made_blocking_stops_nothing() -> None:
+    async def scenario(world: World) -> None:
+        ours, peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), plain(world)
+        ours.bind(INET)
+        ours.setblocking(False)
+        transport, _ = await endpoint(world, sock=ours)
+        ours.setblocking(True)
+        for number in range(3):
+            peer.sendto(b"%d" % number, ours.getsockname())
+        await world.until_saw("datagram_received", 3)
+        await world.turns()
+        transport.sendto(b"answer", peer.getsockname())
+        world.record("answer", peer.recv(100))
+
+    assert ("answer", b"answer") in compare(scenario)
+
+
+@pytest.mark.parametrize("kind", ["a subclass", "netlink"])
+def test_the_names_are_those_of_the_python_socket(kind: str) -> None:
+    class Renamed(socket.socket):
+        def getsockname(self) -> Any:
+            return ("here", 1)
+
+        def getpeername(self) -> Any:
+            return ("there", 2)
+
+    async def scenario(world: World) -> None:
+        if kind == "netlink":
+            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
+            sock.bind((0, 0))
+        else:
+            sock = Renamed(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind(INET)
+        sock.setblocking(False)
+        names = sock.getsockname(), sock.getpeername()
+        transport, _ = await endpoint(world, sock=sock)
+        told = [transport.get_extra_info(name) for name in ("sockname", "peername")]
+        world.record("names", told == list(names))
+
+    assert ("names", True) in compare(scenario)
+
+
 @pytest.mark.skipif(not HAS_PAUSE, reason="asyncio's can't pause before Python 3.12")
 @pytest.mark.parametrize("how", ["paused", "paused early", "paused, sent later"])
 def test_the_loop_keeps_none_of_which_nothing_is_wanted(how: str) -> None:

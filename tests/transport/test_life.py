@@ -591,6 +591,26 @@ def test_a_paused_transports_descriptor_is_still_its_own(loop_name: str) -> None
 
 
 @both_kinds
+def test_a_socket_that_somebody_made_blocking_stops_nothing(kind: Any) -> None:
+    async def scenario(world: World) -> None:
+        # Of Unix sockets: of TCP's, a read that left room is the last.
+        ours, peer = socket.socketpair()
+        ours.setblocking(False)
+        peer.settimeout(20)
+        world.sockets.append(peer)
+        transport, _ = await world.loop.create_connection(lambda: kind(world), sock=ours)
+        ours.setblocking(True)
+        peer.sendall(b"question")
+        await world.until_saw("data_received")
+        await world.turns()
+        transport.write(b"answer")
+        world.record("answer", peer.recv(100))
+        transport.abort()
+
+    assert ("answer", b"answer") in compare(scenario)
+
+
+@both_kinds
 def test_the_loop_ends_before_the_connection(kind: Any) -> None:
     peers = []
 

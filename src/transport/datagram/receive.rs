@@ -40,7 +40,9 @@ pub(super) fn receive(this: Ref<'_, '_, DatagramTransport>) -> PyResult<()> {
             }
             Ok(None) => {}
             Err(error) if is_exit(py, &error) => return Err(error),
-            Err(error) if error.is_instance_of::<PyOSError>(py) => this.tell_error(error)?,
+            Err(error) if error.is_instance_of::<PyOSError>(py) => {
+                return this.tell_error(error); // What may say so again and again has one turn each time.
+            }
             Err(error) => {
                 this.fatal_error(error, "Fatal read error on datagram transport")?;
             }
@@ -88,7 +90,7 @@ fn receive_from(fd: RawFd, room: &mut [u8]) -> io::Result<(usize, SockAddr)> {
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     // SAFETY: the same bytes; the callee only writes initialised ones.
     let room = unsafe { &mut *(room as *mut [u8] as *mut [MaybeUninit<u8>]) };
-    SockRef::from(&socket).recv_from(room)
+    SockRef::from(&socket).recv_from_with_flags(room, libc::MSG_DONTWAIT)
 }
 
 /// The same by the Python socket's own method.

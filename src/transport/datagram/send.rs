@@ -205,8 +205,8 @@ fn send_by_system(fd: RawFd, bytes: &[u8], address: Option<&SockAddr>) -> io::Re
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     let socket = SockRef::from(&socket);
     match address {
-        Some(address) => socket.send_to(bytes, address),
-        None => socket.send(bytes),
+        Some(address) => socket.send_to_with_flags(bytes, address, libc::MSG_DONTWAIT),
+        None => socket.send_with_flags(bytes, libc::MSG_DONTWAIT),
     }
 }
 
