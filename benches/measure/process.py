@@ -100,7 +100,7 @@ class Server:
     def explain(self, failure: str) -> Exception:
         """Why the load saw `failure`: what the server said since it listened, if it has ended."""
         try:
-            self._process.wait(1.0)
+            self._process.wait(STOPPING)
             self._next_facts(STOPPING)
         except subprocess.TimeoutExpired:
             return Failed(failure)

@@ -71,7 +71,7 @@ def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[int]:
 def load(program: Path, port: int, *options: str | Path) -> dict[str, Any]:
     """What ferrio-load reports about a fraction of a second with two connections."""
     command: list[str | Path] = [program, "--port", str(port), "--connections", "2"]
-    command += ["--warm-up", "0.05", "--seconds", "0.2", *options]
+    command += ["--warm-up", "0.05", "--seconds", "0.5", *options]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     report: dict[str, Any] = json.loads(ran.stdout)
     return report
@@ -214,7 +214,8 @@ def test_a_datagram_that_comes_too_late_is_lost_and_a_wrong_one_found_out(
             last.sendto(b"", server.getsockname())
         answering.join()
     assert report["messages"] > 0
-    assert report["lost"] == lost
+    # A machine that stops for a moment loses another.
+    assert lost <= report["lost"] <= lost + 2
     assert faults(report) == wrong
 
 
@@ -235,9 +236,9 @@ def test_only_the_active_connections_send_more_than_one_message(program: Path) -
 
 
 def test_a_server_that_is_not_there_is_found_out(program: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    report = load(program, port)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        report = load(program, taken.getsockname()[1])
     assert report["messages"] == 0
     assert report["errors"]["failed"] == 2
     assert "refused" in report["errors"]["first_failure"]

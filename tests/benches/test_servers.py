@@ -49,7 +49,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     certificate, trusted = tools.make_certificate(directory)
     floor = tools.build_floor(directory)
     made = tools.Tools(tools.build_load(), floor, None, certificate, trusted)
-    return Settings(made, None, None, warm_up=0.05, seconds=0.1, allowance=PATIENCE)
+    return Settings(made, None, None, warm_up=0.05, seconds=0.3, allowance=PATIENCE)
 
 
 @pytest.mark.parametrize("row", ECHO, ids=lambda row: row.key)

@@ -147,7 +147,7 @@ class Program:
         try:
             return await body
         except BaseException as error:
-            self.say(f"{name} raises {error!r}")
+            self.say(f"{name} raises {shown(error)}")
             raise
 
     async def main(self) -> list[tuple[int, str]]:
@@ -164,10 +164,17 @@ class Program:
                 root.cancel("the end")
             await self.lib.sleep(0)
         for root in roots:
-            self.say("cancelled" if root.cancelled() else repr(root.exception()))
+            self.say("cancelled" if root.cancelled() else shown(root.exception()))
             self.say(f"{root.cancelling()}")
         # In what order a set's tasks are cancelled depends on their addresses.
         return sorted(self.log)
+
+
+def shown(error: BaseException | None) -> str:
+    """The error, and those of a group in an order of their own: theirs, too, depends on addresses."""
+    if not isinstance(error, BaseExceptionGroup):
+        return repr(error)
+    return f"{type(error).__name__}({error.message!r}, {sorted(map(shown, error.exceptions))})"
 
 
 def run(lib: Any, make_loop: Any, seed: int, eager: bool) -> list[tuple[int, str]]:

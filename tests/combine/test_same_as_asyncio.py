@@ -90,11 +90,11 @@ async def sleeps_end_by_deadline(lib: Any) -> Any:
 
     loop = asyncio.get_running_loop()
     # Far enough apart for a busy machine to begin them all in time.
-    loop.call_later(0.1, order.append, "callback at 100")
-    tasks = [lib.create_task(sleeper(f"{delay}", delay / 1000)) for delay in (150, 50, 0)]
+    loop.call_later(0.2, order.append, "callback at 200")
+    tasks = [lib.create_task(sleeper(f"{delay}", delay / 1000)) for delay in (300, 100, 0)]
     await lib.sleep(0)
     # All are due when the loop looks again.
-    time.sleep(0.2)
+    time.sleep(0.4)
     await lib.gather(*tasks)
     return order
 

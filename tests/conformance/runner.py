@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PASSED, SKIPPED, FAILED, NO_OUTCOME = "passed", "skipped", "failed", "no outcome"
 
 # Seconds for the stacks of a process that hangs to be written down, before it is killed.
-_GRACE = 5
+_GRACE = 30
 
 
 @dataclass

@@ -265,9 +265,9 @@ def test_silent_exit(run):
 
 
 def test_hang(run):
-    status, output = run("Hangs", options=("--time-limit", "10"))
+    status, output = run("Hangs", options=("--time-limit", "20"))
     assert closing_line(output) == "0 passed, 2 failed"
-    assert "FAILED sample.Hangs@Task.test_1_hangs\nhung: no end within 10 s\n" in output
+    assert "FAILED sample.Hangs@Task.test_1_hangs\nhung: no end within 20 s\n" in output
     assert "FAILED sample.Hangs@Task: no outcome of test_2_after\n" in output
     assert "in the_place_where_it_hangs\n" in output, "faulthandler's stack"
     assert status == 1

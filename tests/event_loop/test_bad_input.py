@@ -8,6 +8,7 @@ only the type is compared.
 """
 
 import asyncio
+import functools
 import math
 import socket
 import ssl
@@ -619,12 +620,14 @@ def connections() -> list[Row]:
     ]
 
 
+@functools.cache
 def _free_address() -> tuple[str, int]:
-    """An address that nobody listens on."""
-    with tcp() as sock:
-        sock.bind(("127.0.0.1", 0))
-        address: tuple[str, int] = sock.getsockname()
-        return address
+    """An address that nobody listens on, and nobody else gets to the end of the process."""
+    sock = tcp()
+    sock.bind(("127.0.0.1", 0))
+    address: tuple[str, int] = sock.getsockname()
+    sock.detach()
+    return address
 
 
 def _connection(name: str, address: bool = False, **keywords: Any) -> Row:

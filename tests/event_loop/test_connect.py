@@ -26,11 +26,12 @@ def listener() -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def refused() -> int:
-    """The number of a port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port: int = closed.getsockname()[1]
-    return port
+def refused() -> Iterator[int]:
+    """The number of a port that is taken, and nobody listens on."""
+    with socket.socket(socket.AF_INET6) as taken:
+        taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        taken.bind(("::", 0))
+        yield taken.getsockname()[1]
 
 
 ADDRESSES: dict[str, Callable[[int], Any]] = {

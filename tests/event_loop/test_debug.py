@@ -45,10 +45,11 @@ def test_a_slow_callback_is_logged(loop: Loop, caplog: pytest.LogCaptureFixture)
     loop.slow_callback_duration = 0.01
     loop.call_soon(slow, 0.02)
     run_until_idle(loop)
-    (record,) = caplog.records
+    # On a busy machine another callback is slow as well.
+    [record] = [record for record in caplog.records if "slow(0.02)" in record.getMessage()]
     assert record.levelname == "WARNING"
     assert re.match(
-        r"Executing <Handle slow\(0\.02\).* created at .*:\d+> took 0\.\d{3} seconds$",
+        r"Executing <Handle slow\(0\.02\).* created at .*:\d+> took \d+\.\d{3} seconds$",
         record.getMessage(),
     )
 
@@ -62,9 +63,9 @@ def test_a_slow_step_of_a_task_is_logged(loop: Loop, caplog: pytest.LogCaptureFi
     loop.slow_callback_duration = 0.01
     loop.run_until_complete(main())
     # On a busy machine another step is slow as well.
-    message = [record.getMessage() for record in caplog.records][-1]
-    assert message.startswith("Executing <Task ")
-    assert "coro=<test_a_slow_step_of_a_task_is_logged.<locals>.main() " in message
+    messages = [record.getMessage() for record in caplog.records]
+    coro = "coro=<test_a_slow_step_of_a_task_is_logged.<locals>.main() "
+    assert any(message.startswith("Executing <Task ") and coro in message for message in messages)
 
 
 def test_a_quick_callback_is_not_logged(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
@@ -101,8 +102,7 @@ def test_a_slow_protocol_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         run_until_idle(loop)
     loop.close()
     messages = [record.getMessage() for record in caplog.records]
-    assert len(messages) == 1
-    assert messages[0].startswith("Executing <ferrio.StreamTransport fd=")
+    assert any(message.startswith("Executing <ferrio.StreamTransport fd=") for message in messages)
 
 
 @pytest.mark.parametrize("method", ["call_soon", "call_later", "call_at"])

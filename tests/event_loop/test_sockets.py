@@ -238,16 +238,19 @@ def test_connects(tmp_path):
     async def scenario(loop: Loop) -> list[str]:
         seen = []
         path = str(tmp_path / "socket")
-        with socket.socket(socket.AF_UNIX) as unix, socket.create_server(("127.0.0.1", 0)) as tcp:
+        with (
+            socket.socket(socket.AF_UNIX) as unix,
+            socket.create_server(("127.0.0.1", 0)) as tcp,
+            socket.socket() as taken,
+        ):
             unix.bind(path)
             unix.listen()
-            os_free = socket.create_server(("127.0.0.1", 0))
-            free = os_free.getsockname()
-            os_free.close()
+            taken.bind(("127.0.0.1", 0))  # and nobody listens
+            port = str(taken.getsockname()[1])
             for family, address in [
                 (socket.AF_INET, tcp.getsockname()),
                 (socket.AF_INET, ("localhost", tcp.getsockname()[1])),
-                (socket.AF_INET, free),
+                (socket.AF_INET, taken.getsockname()),
                 (socket.AF_UNIX, path),
                 (socket.AF_UNIX, os.fsencode(path)),
                 (socket.AF_UNIX, path + "-missing"),
@@ -260,7 +263,7 @@ def test_connects(tmp_path):
                     if seen[-1] == "None":
                         await loop.sock_sendall(client, b"connected")
         os.unlink(path)
-        return [text.replace(str(free[1]), "…") for text in seen]
+        return [text.replace(port, "…") for text in seen]
 
     both(scenario)
 

@@ -101,10 +101,10 @@ def test_what_is_not_there_is_not_asked_for_again(client: Start, service: Servic
 
 def test_an_attempt_may_time_out(client: Start, service: Service) -> None:
     options = ["--requests", 1, "--timeout", 0.1, "--retries", 1, "--backoff", 0.01]
-    with client(service.url + "/slow/1?seconds=3", *options) as program:
+    with client(service.url + "/slow/1?seconds=60", *options) as program:
         program.finish(1)
         assert counts(program) == (0, 1, 1)
-        assert "/slow/1?seconds=3: " in program.out.text
+        assert "/slow/1?seconds=60: " in program.out.text
 
 
 def test_nobody_listens(client: Start) -> None:

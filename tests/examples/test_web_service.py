@@ -171,11 +171,11 @@ def test_a_slow_answer_takes_its_time(service: Service) -> None:
     assert answer["waited"] >= 0.199  # a timer may be early by the resolution of the clock
 
 
-@pytest.mark.parametrize("path", ["/slow/1?seconds=2", "/digest/a?rounds=3000000"])
+@pytest.mark.parametrize("path", ["/slow/1?seconds=3", "/digest/a?rounds=3000000"])
 def test_others_are_served_while_one_request_takes_long(service: Service, path: str) -> None:
     with service.connect() as long, service.connect() as short, short.makefile("rb") as file:
         send_get(long, path)
-        for n in range(10):
+        for n in range(3):
             send_get(short, f"/slow/{n}?seconds=0.01")
             assert read_response(file)[1]["number"] == n
         assert select.select([long], [], [], 0)[0] == []

@@ -20,7 +20,7 @@ OURS = {"loop": "ferrio", "task": "ferrio", "future": "ferrio"}
 def run_program(name: str, *arguments: object, command: list[str] = FERRIO) -> Any:
     """Run a program, by default on ferrio, and return what it says last."""
     words = [*command, str(PROGRAMS / f"{name}.py"), *map(str, arguments)]
-    status, output, errors = run(words, timeout=30)
+    status, output, errors = run(words, timeout=100)
     assert (status, errors) == (0, ""), errors
     return json.loads(output)
 

@@ -12,7 +12,7 @@ from typing import Any
 import ferrio
 
 # Long enough for a machine that has much else to do. Nothing waits that long unless it hangs.
-PATIENCE = 20
+PATIENCE = 30
 
 Handler = Callable[[Any, Any], Awaitable[None]]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -13,7 +13,7 @@ from typing import Any
 ENGINES = ["openssl", "memory_bio"]
 
 # Long enough for a machine that has much else to do. Nothing waits that long unless it hangs.
-PATIENCE = 20
+PATIENCE = 30
 
 
 class Certificates:

@@ -174,7 +174,6 @@ def test_truncation(certificates, version):
 @VERSIONS
 def test_garbage_after_the_handshake(certificates, version):
     def peer(tls):
-        tls.sendall(b"hello")
         with socket.socket(fileno=tls.detach()) as plain:
             plain.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)
             plain.settimeout(5)
@@ -188,7 +187,6 @@ def test_garbage_after_the_handshake(certificates, version):
 
 def test_record_of_the_wrong_version(certificates):
     def peer(tls):
-        tls.sendall(b"hello")
         with socket.socket(fileno=tls.detach()) as plain:
             plain.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             plain.settimeout(5)

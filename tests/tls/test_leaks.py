@@ -19,7 +19,7 @@ from .support import Diary, run
 ROUNDS = 10_000 if LONG_RUNS else 500 if DEBUG_BUILD else 2_000
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_handshakes_leave_nothing(engine, certificates):
     async def main(loop):
         server_context, client_context = certificates.server(), certificates.client()
@@ -47,7 +47,7 @@ def test_handshakes_leave_nothing(engine, certificates):
         server.close()
 
     loop = ferrio.new_event_loop()
-    run(loop, main(loop), patience=280)
+    run(loop, main(loop), patience=850)
 
 
 def test_failed_handshakes_leave_nothing(engine, certificates):

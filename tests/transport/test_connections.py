@@ -67,6 +67,14 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
+def dual_stack() -> socket.socket:
+    """A socket bound to a port of all of IPv4 and IPv6."""
+    sock = socket.socket(socket.AF_INET6)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    sock.bind(("::", 0))
+    return sock
+
+
 HOSTS: list[Any] = ["127.0.0.1", "::1", "localhost", "name.invalid", "", None, 5]
 CALLS: list[tuple[Any, dict[str, Any]]] = [("localhost", way) for way in WAYS]
 CALLS += [(host, way) for host in HOSTS for way in ALL_ERRORS]
@@ -76,17 +84,10 @@ CALLS += [(host, way) for host in HOSTS for way in ALL_ERRORS]
 @pytest.mark.parametrize("served", [False, True])
 def test_connecting(host: Any, options: dict[str, Any], served: bool) -> None:
     async def scenario(world: World) -> None:
-        hosts = ["127.0.0.1", "::1"] if served else []
-        port = unused_port()
-        listeners = [
-            socket.create_server(
-                (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-            )
-            for host in hosts
-        ]
-        await connect(world, (host, port), **options)
-        for listener in listeners:
-            listener.close()
+        with dual_stack() as sock:
+            if served:
+                sock.listen()
+            await connect(world, (host, sock.getsockname()[1]), **options)
 
     events = compare(scenario)
     assert names(events)[0] in {"connection_made", "failed"}

@@ -368,7 +368,7 @@ def test_keyboard_interrupt_in_a_callback_ends_the_run_and_nothing_else(
             peer.shutdown(socket.SHUT_WR)
             await world.until_saw("connection_lost")
 
-        run(asyncio.wait_for(scenario(), 10))
+        run(asyncio.wait_for(scenario(), 60))
         world.close()
         loop.close()
         # asyncio tries to send an empty buffer after resume_writing was interrupted.

@@ -437,10 +437,10 @@ def test_a_protocol_factory_that_exits(error: type[BaseException]) -> None:
         clients = [socket.create_connection(address) for _ in range(3)]
         with pytest.raises(error):
             loop.run_forever()
-        loop.run_until_complete(asyncio.wait_for(world.until_saw("connection_made", 2), 5))
+        loop.run_until_complete(asyncio.wait_for(world.until_saw("connection_made", 2), 60))
         for client in clients:
             client.close()
-        loop.run_until_complete(asyncio.wait_for(world.until_saw("connection_lost", 2), 5))
+        loop.run_until_complete(asyncio.wait_for(world.until_saw("connection_lost", 2), 60))
         server.close()
         loop.close()
         results[name] = sorted(names(world.events))
@@ -559,7 +559,7 @@ def test_a_server_recovers_when_there_are_descriptors_again() -> None:
         subprocess.run(
             [sys.executable, "-c", textwrap.dedent(OUT_OF_DESCRIPTORS), name],
             stdout=subprocess.PIPE,
-            timeout=20,
+            timeout=60,
             check=True,
         ).stdout
         for name in LOOPS

@@ -13,7 +13,7 @@ from where import where
 async def with_httpx(base: str) -> str:
     """Return the hash of the big file."""
     # Whatever proxy the machine knows is not for loopback.
-    async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client:
         answers = await asyncio.gather(*(client.get("/") for _ in range(50)))
         assert {answer.status_code for answer in answers} == {200}
         assert (await client.get("/nowhere")).status_code == 404

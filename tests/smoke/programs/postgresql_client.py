@@ -38,10 +38,14 @@ async def main() -> None:
             assert await connection.fetchval("SELECT $1::text", big) == big
 
             # Cancelled, the query is cancelled on the server and the connection is of use.
+            sleeping = asyncio.create_task(connection.fetchval("SELECT pg_sleep(600)"))
+            asks = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+            while not await pool.fetchval(asks):
+                await asyncio.sleep(0.01)
+            sleeping.cancel()
             try:
-                async with asyncio.timeout(0.05):
-                    await connection.fetchval("SELECT pg_sleep(60)")
-            except TimeoutError:
+                await sleeping
+            except asyncio.CancelledError:
                 pass
             else:
                 raise AssertionError("it has slept")

@@ -11,7 +11,7 @@ from where import where
 
 async def main() -> None:
     base = sys.argv[1]
-    async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client:
         there = (await client.get("/where")).json()
         assert (await client.get("/thread")).json() == "done"
         lines = (await client.get("/numbers")).text.split()
