@@ -212,6 +212,7 @@ static TIMER_HANDLE: ClassCell = ClassCell::new();
 
 impl Class for Handle {
     const NAME: &'static CStr = c"ferrio.Handle";
+    // As many as another thread schedules in the five milliseconds that it may keep the GIL.
     const FREELIST: usize = 32768;
 
     fn class() -> &'static ClassCell {

@@ -36,6 +36,7 @@ impl HoldsCallback for ThreadSafeHandle {
 
 impl Class for ThreadSafeHandle {
     const NAME: &'static CStr = c"ferrio._ThreadSafeHandle";
+    // As many as another thread schedules in the five milliseconds that it may keep the GIL.
     const FREELIST: usize = 32768;
 
     fn class() -> &'static ClassCell {
