@@ -15,7 +15,13 @@ def write(directory: Path) -> None:
     """Writes README.md into `directory`, from the results in its folders."""
     found = sorted(directory.glob("*/results.json"), key=_version, reverse=True)
     lines = [_line(file.parent.name, json.loads(file.read_text())) for file in found]
-    heads = ["CPython", "measured", "commit", *(f"{OURS}'s {what}" for what in ("rows", "targets"))]
+    heads = [
+        "CPython",
+        "measured",
+        "commit",
+        "rounds",
+        *(f"{OURS}'s {what}" for what in ("rows", "targets")),
+    ]
     plots = [
         f"![{table}, on CPython {file.parent.name}]({file.parent.name}/{table}.svg)"
         for file in found[:1]
@@ -39,16 +45,22 @@ def _version(file: Path) -> list[int]:
     return [int(part) for part in file.parent.name.split(".")]
 
 
+def _was_tried(row: dict[str, Any]) -> bool:
+    """Whether there is a peer to compare with, or ours failed where there may be one."""
+    return row["ratio"] is not None or row["cells"].get(OURS, {}).get("absent") == "failed"
+
+
 def _line(version: str, result: dict[str, Any]) -> list[str]:
     rows = [row for table in result["tables"] for row in table["rows"]]
     measured = sum("median" in row["cells"].get(OURS, {}) for row in rows)
-    aims = [row for row in rows if row["target"] is not None and row["ratio"] is not None]
-    reached = sum(row["ratio"] >= row["target"] for row in aims)
+    aims = [row for row in rows if row["target"] is not None and _was_tried(row)]
+    reached = sum(row["ratio"] is not None and row["ratio"] >= row["target"] for row in aims)
     machine = result["run"]["machine"]
     return [
         f"[{version}]({version}/README.md)",
         machine["date"][:10],
         machine["commit"] or NONE,
+        str(result["run"]["rounds"]),
         str(measured),
         f"{reached} of {len(aims)} reached",
     ]

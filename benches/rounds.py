@@ -1,6 +1,7 @@
 """The order of the measurements: round by round, and in a round row by row, all loops of a row one
 after the other, so that what the machine does meanwhile befalls all of them alike."""
 
+import random
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -92,12 +93,13 @@ def prepare(rows: Iterable[Sequence[Spot]]) -> dict[Spot, Cell]:
 
 
 def order(rows: Sequence[Sequence[Spot]], rounds: int) -> Iterator[tuple[int, Spot]]:
-    """Every spot `rounds` times, with the number of the round, from 1 on. The loops of a row take
-    turns at being the first, so that none always follows the same neighbour."""
+    """Every spot `rounds` times, with the number of the round, from 1 on. The loops of a row stand in
+    an order that is shuffled anew in each round, the same in every run: what changes on the machine
+    from one minute to the next befalls none of them more than the others."""
+    shuffled = random.Random(0)
     for turn in range(rounds):
         for row in rows:
-            start = turn % max(1, len(row))
-            for spot in (*row[start:], *row[:start]):
+            for spot in shuffled.sample(row, len(row)):
                 yield turn + 1, spot
 
 

@@ -163,9 +163,9 @@ def _facts(row: Mapping[str, Any], loop: str, median: Mapping[str, Any]) -> dict
 
 
 def _notes(tables: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Why cells are empty, and which names ferrio's cells took from asyncio."""
+    """Why cells are empty, and which of asyncio's names ferrio's cells took from ferrio, and which from asyncio."""
     reasons: dict[tuple[str, str, str], list[str]] = {}
-    borrowed: dict[str, list[str]] = {}
+    taken: dict[tuple[str, str], list[str]] = {}
     for table in tables:
         for row in table["rows"]:
             for loop, cell in row["cells"].items():
@@ -174,16 +174,15 @@ def _notes(tables: Iterable[Mapping[str, Any]]) -> list[str]:
                     reasons.setdefault(key, []).append(row["title"])
                 elif loop == OURS:
                     for name, source in cell["uses"].items():
-                        if source != OURS:
-                            borrowed.setdefault(name, []).append(row["title"])
+                        taken.setdefault((source, name), []).append(row["title"])
     notes = [
         f"- {loop}: {absent} (`{reason}`): "
         + ("all its rows" if absent == "missing" else "; ".join(titles))
         for (absent, loop, reason), titles in reasons.items()
     ]
     notes += [
-        f"- {OURS} with asyncio's own `{name}`: {'; '.join(titles)}"
-        for name, titles in borrowed.items()
+        f"- {OURS} with {source}'s own `{name}`: {'; '.join(titles)}"
+        for (source, name), titles in sorted(taken.items())
     ]
     return ["## Notes on single cells", "\n".join(notes)] if notes else []
 
@@ -196,8 +195,8 @@ def _method(run: Mapping[str, Any], measured: Set[str]) -> str:
     elif run["server_core"] == load_core:
         place = f"processor {load_core}, and the load too, because there is no other"
     rounds = (
-        f"Rounds: {run['rounds']}. In each, row by row, every loop in turn, beginning with "
-        "another one each time; the tables show the medians of the rounds. Each server and each "
+        f"Rounds: {run['rounds']}. In each, row by row, every loop in turn, in an order that is "
+        "shuffled anew; the tables show the medians of the rounds. Each server and each "
         f"count of operations is a process of its own, bound to {place}. Servers are loaded for "
         f"{run['warm_up']} s before they are measured for {run['seconds']} s (HTTP rows: whole "
         "seconds). CPU is user and system time of all the server's threads."
@@ -212,7 +211,8 @@ METHODS: tuple[tuple[Set[str], str], ...] = (
         "Echo: ten connections, 1 KiB unless the row says otherwise, each sends its next message "
         "when the last has come back whole and the same, byte for byte; the load generator is "
         "`benches/load`, TLS is its rustls, with an RSA key of 2,048 bits and no session resumed. "
-        "The C column is `benches/c/echo.c`: epoll, recv, send, and nothing else.",
+        "The C column is `benches/c/echo.c`: epoll, recv, send, and nothing else. It waits with a "
+        "message that the socket does not take at once, and serves nobody else until then.",
     ),
     ({"udp"}, "UDP: 64 datagrams are on their way at a time."),
     (
@@ -223,8 +223,8 @@ METHODS: tuple[tuple[Set[str], str], ...] = (
     ),
     (
         {"latency"},
-        "Latency: messages leave at fixed times, half as many as the same server echoed just "
-        "before in the closed loop, and count from when they were due.",
+        "Latency: messages leave at fixed times, for every loop half as many as the stdlib's "
+        "echoed at the beginning in the closed loop, and count from when they were due.",
     ),
     ({"operations"}, "Operations: `benches/operations` says of each what one is."),
     (
@@ -261,7 +261,7 @@ def _machine(machine: Mapping[str, Any]) -> str:
         "processor": f"{machine['processor']}, {machine['processors']} of them",
         "system": machine["system"],
         "load average before the run": machine["load_average"],
-        "Python": f"{machine['python']}, {gil} the GIL, {machine['openssl']}",
+        "Python": f"{machine['python']}, {gil} the GIL, {machine['build']}, {machine['openssl']}",
         "packages": packages,
         "compilers": f"{machine['cc']}; {machine['rustc']}",
         "wrk": machine["wrk"],

@@ -17,6 +17,7 @@ from pathlib import Path
 from benches.loops import FACTORIES, Names
 from benches.operations import PER_ROUND, Rounds
 from benches.say import say, say_not_implemented
+from benches.servers._serve import settle_allocator
 
 RUNS = 5
 
@@ -54,6 +55,7 @@ def threads() -> int | None:
 
 
 def main() -> None:
+    settle_allocator()
     parser = argparse.ArgumentParser()
     parser.add_argument("operation")
     parser.add_argument("loop", choices=FACTORIES)

@@ -128,8 +128,7 @@ UNIX = table(
 UDP = table(
     "udp",
     "UDP",
-    # aiofastnet has no datagrams of its own.
-    WITHOUT_AIOFASTNET,
+    tuple(FACTORIES),
     Row("udp-64", "64 bytes", "datagrams", (*WINDOW, "--size", "64"), target=1.2),
     Row("udp-1400", "1,400 bytes", "datagrams", (*WINDOW, "--size", "1400"), target=1.2),
 )
