@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benches.loops import FLOOR
+from benches.measure.outcome import Failed
 from benches.measure.process import Server, run
 from benches.measure.settings import Settings
 from benches.rows import Row
@@ -34,7 +35,11 @@ def load(
     ]
     if row.tls:
         words += ["--tls", tools.trusted]
-    figures = run(words, settings.load_core, settings.patience)
+    try:
+        figures = run(words, settings.load_core, settings.patience)
+    except Failed as error:
+        # The load fails where it finds no server any more to read the clock of.
+        raise server.explain(f"the load failed ({error})") from error
     errors = {what: count for what, count in figures.pop("errors").items() if count}
     if errors or not figures["messages"]:
         raise server.explain(f"the load saw {errors or 'no message come back'}")

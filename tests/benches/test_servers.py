@@ -180,7 +180,7 @@ with connection:
     raise RuntimeError("no more")
 """
     monkeypatch.setattr(echo, "command", lambda *_: python(program))
-    with pytest.raises(Failed, match=r"the load saw .*; the server: RuntimeError: no more"):
+    with pytest.raises(Failed, match=r"the load .*; the server: RuntimeError: no more"):
         echo.measure(ECHO[0], "asyncio", settings)
 
 

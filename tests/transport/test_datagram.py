@@ -876,7 +876,7 @@ def test_the_names_are_those_of_the_python_socket(kind: str) -> None:
 
     async def scenario(world: World) -> None:
         if kind == "netlink":
-            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
+            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM)
             sock.bind((0, 0))
         else:
             sock = Renamed(socket.AF_INET, socket.SOCK_DGRAM)
