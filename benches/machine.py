@@ -36,7 +36,7 @@ def describe() -> dict[str, Any]:
     """The machine, its load, and the versions of all that took part."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=12"),
+        "commit": _commit(),
         "processor": _processor(),
         "processors": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -50,6 +50,15 @@ def describe() -> dict[str, Any]:
         "wrk": _output("wrk", "-v"),
         "packages": {name: _version(name) for name in REPORTED},
     }
+
+
+def _commit() -> str | None:
+    """What is checked out; None outside of a repository."""
+    words = ("git", "describe", "--always", "--dirty", "--abbrev=12")
+    try:
+        return subprocess.run(words, capture_output=True, text=True).stdout.strip() or None
+    except OSError:
+        return None
 
 
 def _build() -> str:
