@@ -36,7 +36,7 @@ def describe() -> dict[str, Any]:
     """The machine, its load, and the versions of all that took part."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=12"),
         "processor": _processor(),
         "processors": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -50,15 +50,6 @@ def describe() -> dict[str, Any]:
         "wrk": _output("wrk", "-v"),
         "packages": {name: _version(name) for name in REPORTED},
     }
-
-
-def _commit() -> str | None:
-    """What is checked out; None outside of a repository."""
-    words = ("git", "describe", "--always", "--dirty", "--abbrev=12")
-    try:
-        return subprocess.run(words, capture_output=True, text=True).stdout.strip() or None
-    except OSError:
-        return None
 
 
 def _build() -> str:
@@ -88,11 +79,11 @@ def _version(package: str) -> str | None:
 
 
 def _output(*command: str) -> str | None:
-    """The first line that a program prints about itself; None if it can't be run."""
+    """The first line that a program prints about itself; None if it can't be run or only complains."""
     try:
         # wrk prints its version and exits with an error.
         outcome = subprocess.run(command, capture_output=True, text=True)
     except OSError:
         return None
-    lines = (outcome.stdout or outcome.stderr).splitlines()
+    lines = outcome.stdout.splitlines()
     return lines[0] if lines else None

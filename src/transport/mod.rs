@@ -9,8 +9,8 @@
 //!   [`WritePipeTransport`](write_pipe::WritePipeTransport), the two ends of pipes, and what they have in common;
 //! - `tls/`: [`TlsTransport`](tls::TlsTransport), an encrypted connection on top of another transport;
 //! - what they have in common: `life.rs`: a loop and a protocol; `close.rs`: the ways in which the lives of sockets'
-//!   transports end; `rest.rs`: when the poller may forget them; `limits.rs`: the water marks of the write buffer; `endpoint.rs`, `info.rs`, `address.rs`: a socket,
-//!   and what `get_extra_info` tells of it;
+//!   transports end; `rest.rs`: when the poller may forget them; `limits.rs`: the water marks of the write buffer;
+//!   `endpoint.rs`, `info.rs`, `address.rs`: a socket, and what `get_extra_info` tells of it;
 //! - `listener.rs`: a listening socket, which makes stream transports.
 
 pub mod address;
