@@ -252,7 +252,7 @@ impl DatagramTransport {
         this.endpoint.adopt(socket, fd, extra)?;
         if this.endpoint.peer().is_some() {
             let peer = this.endpoint.extra_info(intern!(py, "peername"))?;
-            let named = peer.is_some_and(|peer| peer.is_truthy().unwrap_or(true));
+            let named = peer.map_or(Ok(false), |peer| peer.is_truthy())?;
             this.connection.set(if named { Connection::Named } else { Connection::Unnamed });
         }
         static SOCKET: PyOnceLock<Py<PyType>> = PyOnceLock::new();
