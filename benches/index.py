@@ -1,6 +1,7 @@
 """The page that leads to the results of each version of Python."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def write(directory: Path) -> None:
         "measured",
         "commit",
         "rounds",
-        *(f"{OURS}'s {what}" for what in ("rows", "targets")),
+        *(f"{OURS}'s {what}" for what in ("rows", "rows ahead", "rows behind", "targets")),
     ]
     plots = [
         f"![{table}, on CPython {file.parent.name}]({file.parent.name}/{table}.svg)"
@@ -31,8 +32,9 @@ def write(directory: Path) -> None:
     parts = [
         "# Benchmarks",
         f"Written by `make bench`, which measures {OURS} beside its peers on the interpreter at "
-        f"hand. Rows are what was measured of {OURS}; a target says how many times as good as the "
-        "best peer a row is to be.",
+        f"hand. Rows are what was measured of {OURS} and a peer: ahead of the best peer if the "
+        "whole interval of the ratio is above 1, behind if it is below, and as good otherwise. A target "
+        "says how many times as good as the best peer a row is to be.",
         grid(heads, lines),
         "[bounds.md](bounds.md) says what bounds the rows that are not ahead, and by which profile; "
         "[memory.md](memory.md) is the memory of tasks, queues and streams.",
@@ -45,22 +47,19 @@ def _version(file: Path) -> list[int]:
     return [int(part) for part in file.parent.name.split(".")]
 
 
-def _was_tried(row: dict[str, Any]) -> bool:
-    """Whether there is a peer to compare with, or ours failed where there may be one."""
-    return row["ratio"] is not None or row["cells"].get(OURS, {}).get("absent") == "failed"
-
-
 def _line(version: str, result: dict[str, Any]) -> list[str]:
     rows = [row for table in result["tables"] for row in table["rows"]]
-    measured = sum("median" in row["cells"].get(OURS, {}) for row in rows)
-    aims = [row for row in rows if row["target"] is not None and _was_tried(row)]
-    reached = sum(row["ratio"] is not None and row["ratio"] >= row["target"] for row in aims)
+    ours = [row["cells"].get(OURS, {}) for row in rows]
+    intervals = [cell["interval"] for cell in ours if "interval" in cell]
+    came = Counter(row["verdict"] for row in rows if row["verdict"])
     machine = result["run"]["machine"]
     return [
         f"[{version}]({version}/README.md)",
         machine["date"][:10],
         machine["commit"] or NONE,
         str(result["run"]["rounds"]),
-        str(measured),
-        f"{reached} of {len(aims)} reached",
+        str(len(intervals)),
+        str(sum(lowest > 1 for lowest, _ in intervals)),
+        str(sum(highest < 1 for _, highest in intervals)),
+        ", ".join(f"{count} {verdict}" for verdict, count in came.most_common()),
     ]

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benches.loops import PACKAGES
+from benches.measure.process import ROOT
 
+SOURCES = ("src", "crates", "python")
+SUFFIXES = (".rs", ".py")
 REPORTED = (*PACKAGES, "uvicorn", "httptools", "fastapi", "aiohttp", "httpx", "redis", "asyncpg")
 
 
@@ -30,6 +33,22 @@ def raise_file_limit() -> None:
     """Lets this process, and all that it starts, open as many files as the system allows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def newer_source() -> Path | None:
+    """A source of ferrio that is newer than what is installed of it, if there is one: the figures would
+    be those of another commit."""
+    installed = importlib.metadata.files("ferrio") or ()
+    built = min(
+        Path(file.locate()).stat().st_mtime for file in installed if file.match("_ferrio.*.so")
+    )
+    sources = (
+        file
+        for folder in SOURCES
+        for file in (ROOT / folder).rglob("*.*")
+        if file.suffix in SUFFIXES
+    )
+    return next((file for file in sources if file.stat().st_mtime > built), None)
 
 
 def describe() -> dict[str, Any]:

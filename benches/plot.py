@@ -1,4 +1,4 @@
-"""The plot, from a summary: every loop beside the best peer, which is 1."""
+"""The plot, from a summary: every loop beside the best peer, which is 1, and how sure that is."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from benches.loops import FLOOR, NO_LOOP, OURS
-from benches.summary import times_as_good
 
 COLOURS = {
     FLOOR: "#9a9a9a",
@@ -49,14 +48,20 @@ def _draw_table(panel: Axes, table: Mapping[str, Any]) -> None:
     loops = table["loops"]
     for place, loop in enumerate(loops):
         offset = (place - (len(loops) - 1) / 2) * BAR
-        bars = {row: _height(table, values, loop) for row, values in enumerate(table["rows"])}
-        measured = {row: height for row, height in bars.items() if height is not None}
+        measured = {
+            row: values["cells"][loop]["ratio"]
+            for row, values in enumerate(table["rows"])
+            if "ratio" in values["cells"].get(loop, {})
+        }
         panel.barh(
             [row + offset for row in measured],
             list(measured.values()),
             height=BAR,
             color=COLOURS[loop],
         )
+        for row in measured:
+            lowest, highest = table["rows"][row]["cells"][loop]["interval"]
+            panel.hlines(row + offset, lowest, highest, colors="black", linewidth=0.5)
         for row, values in enumerate(table["rows"]):
             absent = values["cells"].get(loop, {}).get("absent")
             if absent:
@@ -70,12 +75,3 @@ def _draw_table(panel: Axes, table: Mapping[str, Any]) -> None:
     panel.set_xlim(left=0)
     panel.set_title(table["title"], loc="left", fontsize=10)
     panel.spines[["top", "right"]].set_visible(False)
-
-
-def _height(table: Mapping[str, Any], row: Mapping[str, Any], loop: str) -> float | None:
-    """The loop's figure beside the best peer's; None without either."""
-    cells, best = row["cells"], row["best_peer"]
-    if best is None or "median" not in cells.get(loop, {}):
-        return None
-    figure, other = (cells[name]["median"][table["metric"]] for name in (loop, best))
-    return times_as_good(table, figure, other)

@@ -1,33 +1,37 @@
-"""The order of the measurements: round by round, and in a round row by row, all loops of a row one
-after the other, so that what the machine does meanwhile befalls all of them alike."""
+"""The order of the measurements: round by round, in a round row by row, and in a row all loops in turn,
+again and again. Their processes are all there from the beginning of a row to its end, so that a turn is
+short and what the machine does meanwhile befalls all of them alike."""
 
 import random
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from benches.loops import FACTORIES
 from benches.measure import echo, http, imports, latency, operations, size
-from benches.measure.outcome import Failed, NotYet
+from benches.measure.outcome import Failed, NotYet, Sample
 from benches.measure.process import ROOT
 from benches.measure.settings import Settings
 from benches.rows import Row, Table
 
-MEASURES = {
-    "echo": echo.measure,
-    "latency": latency.measure,
-    "operations": operations.measure,
-    "http": http.measure,
-    "imports": imports.measure,
-    "size": size.measure,
+MEASURES: dict[str, Callable[[Row, str, Settings], AbstractContextManager[Sample]]] = {
+    "echo": echo.ready,
+    "latency": latency.ready,
+    "operations": operations.ready,
+    "http": http.ready,
+    "imports": imports.ready,
+    "size": size.ready,
 }
+"""What makes a row ready to be measured on a loop, gives what takes one sample, and ends both; both raise
+NotYet or Failed."""
 
 
 @dataclass
 class Cell:
-    """A row on a loop: its figures, one of each round, or why it has none."""
+    """A row on a loop: its figures, one of each turn, or why it has none."""
 
     figures: list[dict[str, Any]] = field(default_factory=list)
     absent: str | None = None
@@ -38,6 +42,16 @@ class Cell:
         """Notes why there are no figures, and forgets those that there were."""
         self.absent, self.reason = absent, str(reason)
         self.figures.clear()
+
+    @contextmanager
+    def giving_up(self) -> Iterator[None]:
+        """Gives up what raises NotYet or Failed in the block."""
+        try:
+            yield
+        except NotYet as error:
+            self.give_up("not yet", error)
+        except Failed as error:
+            self.give_up("failed", error)
 
 
 @dataclass(frozen=True)
@@ -92,24 +106,23 @@ def prepare(rows: Iterable[Sequence[Spot]]) -> dict[Spot, Cell]:
     return cells
 
 
-def order(rows: Sequence[Sequence[Spot]], rounds: int) -> Iterator[tuple[int, Spot]]:
-    """Every spot `rounds` times, with the number of the round, from 1 on. The loops of a row stand in
-    an order that is shuffled anew in each round, the same in every run: what changes on the machine
-    from one minute to the next befalls none of them more than the others."""
-    shuffled = random.Random(0)
-    for turn in range(rounds):
-        for row in rows:
+def measure(
+    row: Sequence[Spot], cells: Mapping[Spot, Cell], settings: Settings, shuffled: random.Random
+) -> Iterator[Spot]:
+    """Measures all loops of a row: as many turns as its table has, in each of them every loop once, in an
+    order that is `shuffled` anew, so that none of them profits from its place. Gives each spot when its turn
+    comes; those that were given up have no more than that."""
+    with ExitStack() as stack:
+        samples: dict[Spot, Sample] = {}
+        for spot in row:
+            if cells[spot].absent is None:
+                with cells[spot].giving_up():
+                    ready = MEASURES[spot.table.measure](spot.row, spot.loop, settings)
+                    samples[spot] = stack.enter_context(ready)
+        for _ in range(row[0].table.turns):
             for spot in shuffled.sample(row, len(row)):
-                yield turn + 1, spot
-
-
-def measure(spot: Spot, cell: Cell, settings: Settings) -> None:
-    """Measures once more what stands at `spot`, unless it was given up."""
-    if cell.absent is not None:
-        return
-    try:
-        cell.figures.append(MEASURES[spot.table.measure](spot.row, spot.loop, settings))
-    except NotYet as error:
-        cell.give_up("not yet", error)
-    except Failed as error:
-        cell.give_up("failed", error)
+                yield spot
+                cell = cells[spot]
+                if cell.absent is None:
+                    with cell.giving_up():
+                        cell.figures.append(samples[spot]())

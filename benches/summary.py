@@ -1,19 +1,20 @@
-"""From the figures of all rounds to medians and ratios: what the tables and the plot show.
+"""From the figures of all turns to medians and ratios: what the tables and the plot show.
 
 A summary is plain data, as JSON has it, so that tables and plots can be made from it again.
 """
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benches import interval
 from benches.loops import FLOOR, NO_LOOP, OURS
 from benches.rounds import Cell, Spot
 from benches.rows import Row, Table
 
 
 def summarize(cells: Mapping[Spot, Cell]) -> list[dict[str, Any]]:
-    """The tables with their rows, each with a cell a loop and ferrio's ratio to the best peer."""
+    """The tables with their rows, each with a cell a loop and what came of ferrio's target."""
     tables: dict[Table, dict[Row, dict[str, Cell]]] = {}
     for spot, cell in cells.items():
         tables.setdefault(spot.table, {}).setdefault(spot.row, {})[spot.loop] = cell
@@ -61,26 +62,52 @@ def best_peer(table: Mapping[str, Any], cells: Mapping[str, Any]) -> str | None:
     return choose(medians, key=medians.__getitem__, default=None)
 
 
+def verdict(target: float, between: Sequence[float]) -> str:
+    """What an interval of ratios says of the target: "reached" if all of it does, "missed" if nothing of it
+    does, "undecided" otherwise."""
+    lowest, highest = between
+    if lowest >= target:
+        return "reached"
+    return "missed" if highest < target else "undecided"
+
+
 def _row(table: Table, row: Row, by_loop: Mapping[str, Cell]) -> dict[str, Any]:
     form = {"metric": table.metric, "lower_is_better": table.lower_is_better}
     cells = {loop: _cell(table, cell) for loop, cell in by_loop.items()}
     ours, best = cells.get(OURS, {}), best_peer(form, cells)
-    ratio = None
-    if best and "median" in ours:
-        median, other = (cell["median"][table.metric] for cell in (ours, cells[best]))
-        ratio = times_as_good(form, median, other)
+    if best:
+        for cell in cells.values():
+            if "median" in cell:
+                cell |= _compare(form, cell["turns"], cells[best]["turns"])
     on_stdlib = "asyncio" in ours.get("uses", {}).values()
     eased = on_stdlib and row.target_on_stdlib is not None
+    target = row.target_on_stdlib if eased else row.target
+    came = None
+    if target is not None and best:
+        came = verdict(target, ours["interval"]) if "interval" in ours else ours.get("absent")
     return {
         "key": row.key,
         "title": row.title,
         "design": row.design,
-        "target": row.target_on_stdlib if eased else row.target,
+        "target": target,
+        "verdict": came,
         "beside": row.beside,
         "best_peer": best,
-        "ratio": ratio,
         "cells": cells,
     }
+
+
+def _compare(
+    table: Mapping[str, Any], turns: Sequence[Mapping[str, Any]], best: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """How many times as good as the best peer: the median of what each turn says, which compares what
+    stood beside each other, and how sure that is."""
+    metric = table["metric"]
+    ratios = [
+        times_as_good(table, ours[metric], other[metric])
+        for ours, other in zip(turns, best, strict=True)
+    ]
+    return {"ratio": statistics.median(ratios), "interval": interval.of_median(ratios)}
 
 
 def _cell(table: Table, cell: Cell) -> dict[str, Any]:
@@ -95,6 +122,6 @@ def _cell(table: Table, cell: Cell) -> dict[str, Any]:
         "median": median_of(numbers),
         "lowest": min(values),
         "highest": max(values),
-        "rounds": numbers,
+        "turns": numbers,
         "uses": cell.figures[0]["uses"],
     }

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
+from benches import interval
 from benches.loops import NO_LOOP, OURS
 from benches.summary import times_as_good
 
@@ -47,11 +48,12 @@ def grid(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 def _table(table: Mapping[str, Any]) -> list[str]:
     better = "lower" if table["lower_is_better"] else "higher"
-    heads = ("", *table["loops"], "best peer", f"{OURS} to the best peer", "target")
+    heads = ("", *table["loops"], "best peer", f"{OURS} to the best peer", "target", "")
     return [
         f"## {table['title']}",
-        f"In {table['unit']}; {better} is better. The last two columns say how many times as good "
-        f"as the best peer {OURS} is, and is to be.",
+        f"In {table['unit']}; {better} is better. {OURS} to the best peer: how many times as "
+        "good, and between which two figures that is; the target is reached if both are at least that "
+        "much, missed if neither is, and undecided otherwise.",
         grid(heads, (_line(table, row) for row in table["rows"])),
         *_beside(table),
         f"![Each loop beside the best peer]({table['key']}.svg)",
@@ -60,10 +62,15 @@ def _table(table: Mapping[str, Any]) -> list[str]:
 
 
 def _line(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
-    ratio = NONE if row["ratio"] is None else f"{row['ratio']:.2f}"
+    cells, ratio = row["cells"], NONE
+    ours = cells.get(OURS, {})
+    if "ratio" in ours:
+        lowest, highest = ours["interval"]
+        ratio = f"{ours['ratio']:.2f} ({lowest:.2f} to {highest:.2f})"
     target = NONE if row["target"] is None else f"≥ {row['target']:.2f}"
-    figures = [_figure(table, row["cells"].get(loop)) for loop in table["loops"]]
-    return [row["title"], *figures, row["best_peer"] or NONE, ratio, target]
+    figures = [_figure(table, cells.get(loop)) for loop in table["loops"]]
+    best, came = row["best_peer"] or NONE, row["verdict"] or NONE
+    return [row["title"], *figures, best, ratio, target, came]
 
 
 def _figure(table: Mapping[str, Any], cell: Mapping[str, Any] | None) -> str:
@@ -195,11 +202,14 @@ def _method(run: Mapping[str, Any], measured: Set[str]) -> str:
     elif run["server_core"] == load_core:
         place = f"processor {load_core}, and the load too, because there is no other"
     rounds = (
-        f"Rounds: {run['rounds']}. In each, row by row, every loop in turn, in an order that is "
-        "shuffled anew; the tables show the medians of the rounds. Each server and each "
-        f"count of operations is a process of its own, bound to {place}. Servers are loaded for "
-        f"{run['warm_up']} s before they are measured for {run['seconds']} s (HTTP rows: whole "
-        "seconds). CPU is user and system time of all the server's threads."
+        f"Rounds: {run['rounds']}. In each, row by row, a process a loop is started, bound to {place}; "
+        "then all loops take turns, in an order that is shuffled anew: mostly five times a round, fewer "
+        "where a turn is long. In each turn a server is loaded for "
+        f"{run['warm_up']} s before it is measured for {run['seconds']} s (HTTP rows: whole seconds). CPU is "
+        "user and system time of all the server's threads. The tables show the medians of the turns; a "
+        "ratio is the median of the turns' ratios, and the interval behind it holds the median with a "
+        f"confidence of {interval.CONFIDENCE:.0%} from six turns on, if each turn is taken for "
+        "independent of the others; below six it is from the lowest to the highest."
     )
     ways = (way for keys, way in METHODS if keys & measured)
     return "\n\n".join((rounds, *ways, *_took(run)))

@@ -2,23 +2,26 @@
 
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benches.loops import FLOOR
-from benches.measure.outcome import Failed
+from benches.measure.outcome import Failed, Sample
 from benches.measure.process import Server, run
 from benches.measure.settings import Settings
 from benches.rows import Row
 
 
-def measure(row: Row, loop: str, settings: Settings) -> dict[str, Any]:
-    """The figures of ferrio-load, which reads the server's CPU clock at the very start and end of
-    the measured time. Raises NotYet or Failed."""
+@contextmanager
+def ready(row: Row, loop: str, settings: Settings) -> Iterator[Sample]:
+    """A server; a sample is the figures of ferrio-load, which reads the server's CPU clock at the
+    very start and end of the measured time."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "socket") if row.unix else None
         with Server(command(row, loop, settings, path), settings.server_core) as server:
-            return load(row, server, settings, path) | {"uses": server.uses}
+            yield lambda: load(row, server, settings, path) | {"uses": server.uses}
 
 
 def load(

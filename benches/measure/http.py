@@ -2,11 +2,13 @@
 
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benches.loops import NO_LOOP
-from benches.measure.outcome import Failed
+from benches.measure.outcome import Failed, Sample
 from benches.measure.process import Server, run
 from benches.measure.settings import Settings
 from benches.rows import Row
@@ -15,22 +17,28 @@ CONNECTIONS = 64
 SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
-def measure(row: Row, loop: str, settings: Settings) -> dict[str, Any]:
-    """The figures of wrk, whose seconds are whole ones, with the CPU time of the server while it
-    ran; without a loop, what `benches.servers._alone` prints. Raises NotYet or Failed."""
+@contextmanager
+def ready(row: Row, loop: str, settings: Settings) -> Iterator[Sample]:
+    """A server; a sample is the figures of wrk, whose seconds are whole ones, with the CPU time of the
+    server while it ran; without a loop, what `benches.servers._alone` prints."""
     command = [sys.executable, "-m", f"benches.servers.{row.program}", loop]
     if loop == NO_LOOP:
         command += ["--path", row.load[0], "--seconds", str(settings.seconds)]
-        return run(command, settings.server_core, settings.patience)
+        yield lambda: run(command, settings.server_core, settings.patience)
+        return
     with Server(command, settings.server_core) as server:
         _load(row, settings, server, settings.warm_up)
-        began = server.cpu_seconds()
-        figures = _load(row, settings, server, settings.seconds)
-        cpu = server.cpu_seconds() - began
-        figures["per_second"] = figures["messages"] / figures["seconds"]
-        figures["cpu_us"] = cpu / figures["messages"] * 1e6
-        figures["cpu_share"] = cpu / figures["seconds"]
-        return figures | {"uses": server.uses}
+
+        def sample() -> dict[str, Any]:
+            began = server.cpu_seconds()
+            figures = _load(row, settings, server, settings.seconds)
+            cpu = server.cpu_seconds() - began
+            figures["per_second"] = figures["messages"] / figures["seconds"]
+            figures["cpu_us"] = cpu / figures["messages"] * 1e6
+            figures["cpu_share"] = cpu / figures["seconds"]
+            return figures | {"uses": server.uses}
+
+        yield sample
 
 
 def _load(row: Row, settings: Settings, server: Server, seconds: float) -> dict[str, Any]:

@@ -1,25 +1,24 @@
 """The time that an import takes."""
 
-import statistics
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from benches.measure.outcome import Sample
 from benches.measure.process import run
 from benches.measure.settings import Settings
 from benches.rows import Row
 
-PROCESSES = 11
 PROGRAM = """
 import time
 began = time.perf_counter()
 import {module}
-print('{{"ms": %f}}' % ((time.perf_counter() - began) * 1e3))
+print('{{"import_ms": %f, "uses": {{}}}}' % ((time.perf_counter() - began) * 1e3))
 """
 
 
-def measure(_: Row, loop: str, settings: Settings) -> dict[str, Any]:
-    """The median of several fresh processes that import the loop's package and nothing before.
-    Raises Failed."""
+@contextmanager
+def ready(_: Row, loop: str, settings: Settings) -> Iterator[Sample]:
+    """A sample is a fresh process that imports the loop's package and nothing before."""
     command = (sys.executable, "-c", PROGRAM.format(module=loop))
-    took = [run(command, settings.server_core, settings.patience)["ms"] for _ in range(PROCESSES)]
-    return {"import_ms": statistics.median(took), "uses": {}}
+    yield lambda: run(command, settings.server_core, settings.patience)

@@ -1,4 +1,10 @@
-"""What a measurement can come to, beside figures."""
+"""What a measurement can come to."""
+
+from collections.abc import Callable
+from typing import Any
+
+Sample = Callable[[], dict[str, Any]]
+"""Measures once: the figures, and in "uses" where names of asyncio came from. Raises NotYet or Failed."""
 
 
 class NotYet(Exception):

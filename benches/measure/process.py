@@ -1,4 +1,4 @@
-"""Processes that are bound to one processor, and servers among them."""
+"""Processes that are bound to one processor: those that run to their end, and those that are asked."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from typing import Any, Self
 from benches.measure.outcome import Failed, NotYet
 
 STARTING = 30.0
-"""Seconds that a server may take to listen."""
+"""Seconds that a process may take to be ready."""
 STOPPING = 5.0
-"""Seconds that a server may take to stop."""
+"""Seconds that a process may take to stop."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -60,30 +60,31 @@ def run(command: Sequence[str | Path], core: int | None, timeout: float) -> dict
     return _facts(output.splitlines()[-1])
 
 
-class Server:
-    """A server in a process of its own, from its start until the block ends."""
+class Child:
+    """A process that tells facts in lines of JSON, from its start until the block ends."""
 
     def __init__(self, command: Sequence[str | Path], core: int | None) -> None:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by __exit__)
         with bound_to(core):
             self._process = subprocess.Popen(
-                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=self._errors
+                command,
+                cwd=ROOT,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
             )
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._output = self._process.stdout
+        self._input, self._output = self._process.stdin, self._process.stdout
         self.pid = self._process.pid
-        self.port: int | None = None
-        """The port it listens on; None on a Unix socket."""
-        self.uses: dict[str, str] = {}
-        """Where the server's names of asyncio came from."""
+        self.first: dict[str, Any] = {}
+        """What it told when it was ready."""
 
     def __enter__(self) -> Self:
-        """Waits until the server listens. Raises NotYet or Failed if it doesn't get there."""
+        """Waits until the process is ready. Raises NotYet or Failed if it doesn't get there."""
         try:
-            facts = self._next_facts(STARTING)
-            if facts is None:
-                raise Failed(self._complaint() or "the server ended before it listened")
-            self.port, self.uses = facts["port"], facts.get("uses", {})
+            self.first = self._next_facts(STARTING)
         except BaseException:
             self._stop()
             raise
@@ -97,40 +98,43 @@ class Server:
     ) -> None:
         self._stop()
 
-    def explain(self, failure: str) -> Exception:
-        """Why the load saw `failure`: what the server said since it listened, if it has ended."""
+    def ask(self, patience: float) -> dict[str, Any]:
+        """What the process tells when it is sent a line, within `patience` seconds. Raises NotYet or
+        Failed."""
         try:
-            self._process.wait(STOPPING)
-            self._next_facts(STOPPING)
-        except subprocess.TimeoutExpired:
-            return Failed(failure)
-        except NotYet as error:
-            return error
-        return Failed(f"{failure}; the server: {self._complaint() or 'ended without a word'}")
+            self._input.write(b"\n")
+        except BrokenPipeError:
+            raise self._ended() from None
+        return self._next_facts(patience)
 
     def cpu_seconds(self) -> float:
         """User and system time of the process until now, all its threads together."""
         # The number of a process's CPU clock (CPUCLOCK_SCHED): Linux's ABI, clock_getcpuclockid(3).
         return time.clock_gettime(~self.pid << 3 | 2)
 
-    def _next_facts(self, patience: float) -> dict[str, Any] | None:
-        """The server's next line; None if it has no more."""
+    def _next_facts(self, patience: float) -> dict[str, Any]:
+        """The process's next line."""
         pipe, line = self._output, b""
         end = time.monotonic() + patience
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             while not line.endswith(b"\n"):
                 if not selector.select(max(0.0, end - time.monotonic())):
-                    raise Failed(f"the server said nothing for {patience:.0f} s")
+                    raise Failed(f"the process said nothing for {patience:.0f} s")
                 data = os.read(pipe.fileno(), 1)
                 if not data:
-                    return None
+                    raise self._ended()
                 line += data
         return _facts(line.decode())
 
-    def _complaint(self) -> str:
+    def _ended(self) -> Failed:
+        """Why there is no more from a process that has closed its output."""
+        try:
+            self._process.wait(STOPPING)
+        except subprocess.TimeoutExpired:
+            return Failed("the process closed its output and did not end")
         self._errors.seek(0)
-        return _last_line(self._errors.read())
+        return Failed(_last_line(self._errors.read()) or "the process ended without a word")
 
     def _stop(self) -> None:
         self._process.terminate()
@@ -139,8 +143,37 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._output.close()
-        self._errors.close()
+        for file in (self._input, self._output, self._errors):
+            file.close()
+
+
+class Server(Child):
+    """A server."""
+
+    @property
+    def port(self) -> int | None:
+        """The port it listens on; None on a Unix socket."""
+        port: int | None = self.first["port"]
+        return port
+
+    @property
+    def uses(self) -> dict[str, str]:
+        """Where the server's names of asyncio came from."""
+        uses: dict[str, str] = self.first.get("uses", {})
+        return uses
+
+    def explain(self, failure: str) -> Exception:
+        """Why the load saw `failure`: what the server said since it listened, if it has ended."""
+        try:
+            self._process.wait(STOPPING)
+            said: object = self._next_facts(STOPPING)
+        except subprocess.TimeoutExpired:
+            return Failed(failure)
+        except NotYet as error:
+            return error
+        except Failed as error:
+            said = error
+        return Failed(f"{failure}; the server: {said}")
 
 
 def _facts(line: str) -> dict[str, Any]:

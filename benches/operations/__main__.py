@@ -1,8 +1,9 @@
 """Counts an operation on a loop: `python -m benches.operations MODULE.NAME LOOP --seconds S`.
 
-Prints `{"per_second": ..., "cpu_us": ..., "threads": ..., "uses": ...}`: the medians of several runs
-that fill the time together; `cpu_us` is the CPU time of the process, all its threads, an operation,
-and `threads` how many it has at the end (None: not known here).
+Warms up, finds out how many rounds take about that long, and prints how many. From then on it runs
+them for each line that it reads, and prints `{"per_second": ..., "cpu_us": ..., "threads": ..., "uses": ...}`:
+`cpu_us` is the CPU time of the process, all its threads, an operation, and `threads` how many it has
+at the end (None: not known here).
 """
 
 import argparse
@@ -10,7 +11,7 @@ import asyncio
 import functools
 import importlib
 import os
-import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -19,33 +20,20 @@ from benches.operations import PER_ROUND, Rounds
 from benches.say import say, say_not_implemented
 from benches.servers._serve import settle_allocator
 
-RUNS = 5
+
+async def timed(operate: Rounds, rounds: int) -> tuple[float, float]:
+    """The seconds that so many rounds take, and those of CPU time."""
+    began, cpu_began = time.perf_counter(), time.process_time()
+    await operate(rounds)
+    return time.perf_counter() - began, time.process_time() - cpu_began
 
 
-def count(
-    loop: asyncio.AbstractEventLoop, operate: Rounds, per_round: int, seconds: float
-) -> dict[str, float]:
-    """Runs the operation RUNS times, about `seconds / RUNS` each, after runs that warm up and find
-    out how many rounds such a run has."""
-
-    async def timed(rounds: int) -> tuple[float, float]:
-        began, cpu_began = time.perf_counter(), time.process_time()
-        await operate(rounds)
-        return time.perf_counter() - began, time.process_time() - cpu_began
-
-    rounds, target = 1, seconds / RUNS
-    while (took := loop.run_until_complete(timed(rounds))[0]) < target / 2:
-        rounds = max(2 * rounds, int(rounds * target / 2 / took))
-    rounds = max(1, round(rounds * target / took))
-    runs: list[tuple[float, float]] = []
-    # An operation whose single round is longer than that is not repeated so often.
-    while len(runs) < RUNS and sum(wall for wall, _ in runs) < 2 * seconds:
-        runs.append(loop.run_until_complete(timed(rounds)))
-    operations = rounds * per_round
-    return {
-        "per_second": operations / statistics.median(wall for wall, _ in runs),
-        "cpu_us": statistics.median(cpu for _, cpu in runs) / operations * 1e6,
-    }
+def fill(loop: asyncio.AbstractEventLoop, operate: Rounds, seconds: float) -> int:
+    """How many rounds take about `seconds`; at least one."""
+    rounds = 1
+    while (took := loop.run_until_complete(timed(operate, rounds))[0]) < seconds / 2:
+        rounds = max(2 * rounds, int(rounds * seconds / 2 / took))
+    return max(1, round(rounds * seconds / took))
 
 
 def threads() -> int | None:
@@ -73,8 +61,13 @@ def main() -> None:
             operate = loop.run_until_complete(client.__aenter__())
         else:
             operate = functools.partial(operation, loop, names)
-        figures = count(loop, operate, PER_ROUND.get(operation, 1), options.seconds)
-        say(**figures, threads=threads(), uses=names.used)
+        rounds = fill(loop, operate, options.seconds)
+        say(rounds=rounds)
+        operations = rounds * PER_ROUND.get(operation, 1)
+        for _ in sys.stdin:
+            wall, cpu = loop.run_until_complete(timed(operate, rounds))
+            figures = {"per_second": operations / wall, "cpu_us": cpu / operations * 1e6}
+            say(**figures, threads=threads(), uses=names.used)
     except NotImplementedError as error:
         say_not_implemented(error)
 

@@ -55,3 +55,5 @@ class Table:
     lower_is_better: bool
     loops: tuple[str, ...]
     rows: tuple[Row, ...]
+    turns: int = 5
+    """How often in a round each loop has its turn, with the same process."""

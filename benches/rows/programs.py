@@ -98,4 +98,5 @@ SIZE = Table(
     lower_is_better=True,
     loops=tuple(loop for loop in WITHOUT_AIOFASTNET if loop != "asyncio"),
     rows=(Row("wheel", "wheel", "size"),),
+    turns=1,
 )

@@ -13,7 +13,7 @@ from benches import tools
 from benches.measure import echo, http, imports, latency, operations, size
 from benches.measure.backends import Backends, accepts, find
 from benches.measure.outcome import Failed, NotYet
-from benches.measure.process import ROOT, Server, run
+from benches.measure.process import ROOT, Child, Server, run
 from benches.measure.settings import Settings
 from benches.rows import TABLES, Row
 from tests.interpreter import DEBUG_BUILD
@@ -54,19 +54,21 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.mark.parametrize("row", ECHO, ids=lambda row: row.key)
 def test_every_server_echoes_on_the_stdlibs_loop(row: Row, settings: Settings) -> None:
-    figures = echo.measure(row, "asyncio", settings)
-    assert figures["messages"] > 0
-    assert figures["cpu_us"] > 0
+    with echo.ready(row, "asyncio", settings) as sample:
+        for figures in (sample(), sample()):
+            assert figures["messages"] > 0
+            assert figures["cpu_us"] > 0
 
 
 @pytest.mark.parametrize("key", ["protocol", "unix-protocol"])
 def test_the_floor_echoes(key: str, settings: Settings) -> None:
-    assert echo.measure(ROWS[key], "C", settings)["messages"] > 0
+    with echo.ready(ROWS[key], "C", settings) as sample:
+        assert sample()["messages"] > 0
 
 
 def test_latency_is_measured_at_half_of_what_saturates(settings: Settings) -> None:
-    longer = replace(settings, seconds=0.3)
-    figures = latency.measure(ROWS["latency"], "asyncio", longer)
+    with latency.ready(ROWS["latency"], "asyncio", settings) as sample:
+        figures = sample()
     assert figures["p999_us"] == figures["latency_us"]["p99.9"] > 0
 
 
@@ -76,19 +78,23 @@ COUNTED = [row for row in OPERATIONS if not (DEBUG_BUILD and row.key == "timers"
 
 @pytest.mark.parametrize("row", COUNTED, ids=lambda row: row.key)
 def test_every_operation_is_counted_on_the_stdlibs_loop(row: Row, settings: Settings) -> None:
-    figures = operations.measure(row, "asyncio", settings)
-    assert figures["per_second"] > 0
-    assert set(figures["uses"].values()) <= {"asyncio"}
+    with operations.ready(row, "asyncio", settings) as sample:
+        for figures in (sample(), sample()):
+            assert figures["per_second"] > 0
+            assert set(figures["uses"].values()) <= {"asyncio"}
 
 
 @pytest.mark.parametrize("key", ["asgi", "aiohttp"])
 def test_an_http_server_answers_without_a_loop(key: str, settings: Settings) -> None:
-    assert http.measure(ROWS[key], "no loop", settings)["cpu_us"] > 0
+    with http.ready(ROWS[key], "no loop", settings) as sample:
+        assert sample()["cpu_us"] > 0
 
 
 def test_an_import_takes_time_and_a_package_has_a_size(settings: Settings) -> None:
-    assert imports.measure(ROWS["import"], "asyncio", settings)["import_ms"] > 0
-    assert 0 < size.measure(ROWS["wheel"], "tqdm", settings)["mib"] < 1
+    with imports.ready(ROWS["import"], "asyncio", settings) as sample:
+        assert sample()["import_ms"] > 0
+    with size.ready(ROWS["wheel"], "tqdm", settings) as sample:
+        assert 0 < sample()["mib"] < 1
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +112,8 @@ def test_every_client_is_answered(row: Row, settings: Settings, backends: Backen
         if "is not installed" not in str(error):
             raise
         pytest.skip(str(error))
-    figures = operations.measure(row, "asyncio", replace(settings, backends=backends))
-    assert figures["per_second"] > 0
+    with operations.ready(row, "asyncio", replace(settings, backends=backends)) as sample:
+        assert sample()["per_second"] > 0
 
 
 def test_a_program_that_is_not_installed_is_named_with_its_package(
@@ -163,8 +169,11 @@ def test_a_loop_that_lacks_a_method_is_not_yet_there(
     command = python(LACKING.format(server=server, method=method))
     monkeypatch.setattr(echo, "command", lambda *_: command)
     [echoing] = [one for one in ECHO if one.key == row]
-    with pytest.raises(NotYet, match=f"NotImplementedError: {method}"):
-        echo.measure(echoing, "asyncio", settings)
+    with (
+        pytest.raises(NotYet, match=f"NotImplementedError: {method}"),
+        echo.ready(echoing, "asyncio", settings) as sample,
+    ):
+        sample()
 
 
 def test_a_server_that_breaks_down_has_failed_and_the_reason_is_told(
@@ -180,8 +189,24 @@ with connection:
     raise RuntimeError("no more")
 """
     monkeypatch.setattr(echo, "command", lambda *_: python(program))
-    with pytest.raises(Failed, match=r"the load .*; the server: RuntimeError: no more"):
-        echo.measure(ECHO[0], "asyncio", settings)
+    with (
+        echo.ready(ECHO[0], "asyncio", settings) as sample,
+        pytest.raises(Failed, match=r"the load .*; the server: RuntimeError: no more"),
+    ):
+        sample()
+
+
+def test_a_count_that_breaks_down_has_failed_and_the_reason_is_told() -> None:
+    program = """
+from benches.say import say
+say(rounds=1)
+input()
+raise RuntimeError("no more")
+"""
+    with Child(python(program), None) as child:
+        for _ in range(2):
+            with pytest.raises(Failed, match="RuntimeError: no more"):
+                child.ask(PATIENCE)
 
 
 def test_a_server_that_never_listens_has_failed() -> None:
