@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.ports import dual_stack
+
 from .differential import words
 
 Loop = asyncio.AbstractEventLoop
@@ -28,9 +30,7 @@ def listener() -> Iterator[socket.socket]:
 @pytest.fixture
 def refused() -> Iterator[int]:
     """The number of a port that is taken, and nobody listens on."""
-    with socket.socket(socket.AF_INET6) as taken:
-        taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        taken.bind(("::", 0))
+    with dual_stack() as taken:
         yield taken.getsockname()[1]
 
 

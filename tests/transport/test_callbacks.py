@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .test_datagram import MISCOUNTS, Recorder as DatagramRecorder, pair, plain
+from .datagrams import MISCOUNTS, Recorder as DatagramRecorder, pair, plain
 from .test_pipes import read_all
 from .world import LOOPS, Event, Recorder, World, compare, names, play
 

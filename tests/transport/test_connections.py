@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.interpreter import BEFORE_REPAIRS
+from tests.ports import dual_stack
 
 from .test_servers import unused_port
 from .world import LOOPS, BufferedRecorder, Recorder, World, compare, names, play
@@ -65,14 +66,6 @@ WAYS: list[dict[str, Any]] = [
     {"ssl_handshake_timeout": 1},
     {"server_hostname": "name"},
 ]
-
-
-def dual_stack() -> socket.socket:
-    """A socket bound to a port of all of IPv4 and IPv6."""
-    sock = socket.socket(socket.AF_INET6)
-    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    sock.bind(("::", 0))
-    return sock
 
 
 HOSTS: list[Any] = ["127.0.0.1", "::1", "localhost", "name.invalid", "", None, 5]
