@@ -61,8 +61,20 @@ $(VENV)/.ferrio-%: $(SOURCES) $(VENV)/.packages-build
 	@$(PIP) --quiet install --force-reinstall --no-deps $(TARGET)/wheels/*.whl
 	@touch $@
 
+# The release build, compiled with a profile of what it does.
+$(VENV)/.ferrio-profiled: $(SOURCES) tools/pgo.py tools/training.py $(VENV)/.packages-pgo
+	@echo "==> $(VENV): ferrio, with a profile"
+	@rm -rf $(VENV)/.ferrio-*
+	@$(BIN)/python tools/pgo.py $(TARGET)
+	@$(PIP) --quiet install --force-reinstall --no-deps $(TARGET)/wheels/*.whl
+	@touch $@
+
 .PHONY: build
 build: $(VENV)/.ferrio-release ## build ferrio for release and install it in the virtual environment
+
+.PHONY: wheel
+wheel: $(VENV)/.ferrio-profiled ## build and install the wheel to publish, optimised by a profile
+	@ls $(TARGET)/wheels/*.whl
 
 # --- run
 
@@ -158,7 +170,7 @@ fmt: $(VENV)/.packages-check ## format the Rust and the Python
 # --- measure
 
 .PHONY: bench
-bench: $(VENV)/.ferrio-release $(VENV)/.packages-bench ## measure ferrio and its peers, write docs/benchmarks
+bench: $(VENV)/.ferrio-profiled $(VENV)/.packages-bench ## measure ferrio and its peers, write docs/benchmarks
 	@CARGO_TARGET_DIR=$(TARGET) $(BIN)/python -m benches
 
 .PHONY: clean
