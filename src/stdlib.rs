@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
+use crate::ffi::native::Native;
+
 /// Objects of the standard library, by what they do here.
 #[allow(missing_docs)] // Each has the name it has in its module.
 pub struct Stdlib {
@@ -39,21 +41,21 @@ pub struct Stdlib {
     pub current_task: Py<PyAny>,
     #[cfg(not(Py_3_13))]
     pub set_task_name: Py<PyAny>,
-    pub enter_task: Py<PyAny>,
-    pub leave_task: Py<PyAny>,
+    pub enter_task: Native,
+    pub leave_task: Native,
     #[cfg(Py_3_12)]
-    pub swap_current_task: Py<PyAny>,
+    pub swap_current_task: Native,
     /// The current task of every running loop.
     #[cfg(not(Py_3_14))]
     pub current_tasks: Py<PyAny>,
     #[cfg(Py_3_14)]
-    pub register_task: Py<PyAny>,
+    pub register_task: Native,
     #[cfg(Py_3_14)]
-    pub unregister_task: Py<PyAny>,
+    pub unregister_task: Native,
     #[cfg(Py_3_14)]
-    pub add_to_awaited_by: Py<PyAny>,
+    pub add_to_awaited_by: Native,
     #[cfg(Py_3_14)]
-    pub discard_from_awaited_by: Py<PyAny>,
+    pub discard_from_awaited_by: Native,
     /// `warnings.warn`. Found early, as the next: a finalizer may run in any frame, even in one that can't import.
     pub warn: Py<PyAny>,
     pub warn_unawaited_coroutine: Py<PyAny>,
@@ -76,6 +78,7 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         let tasks = py.import("asyncio.tasks")?;
         let warnings = py.import("warnings")?;
         let find = |module: &Bound<'_, PyModule>, name| module.getattr(name).map(Bound::unbind);
+        let called = |module: &Bound<'_, PyModule>, name| module.getattr(name).map(Native::new);
         Ok::<_, PyErr>(Stdlib {
             cancelled_error: find(&exceptions, "CancelledError")?,
             invalid_state_error: find(&exceptions, "InvalidStateError")?,
@@ -110,20 +113,20 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
             current_task: find(&native, "current_task")?,
             #[cfg(not(Py_3_13))]
             set_task_name: find(&tasks, "_set_task_name")?,
-            enter_task: find(&native, "_enter_task")?,
-            leave_task: find(&native, "_leave_task")?,
+            enter_task: called(&native, "_enter_task")?,
+            leave_task: called(&native, "_leave_task")?,
             #[cfg(Py_3_12)]
-            swap_current_task: find(&native, "_swap_current_task")?,
+            swap_current_task: called(&native, "_swap_current_task")?,
             #[cfg(not(Py_3_14))]
             current_tasks: find(&native, "_current_tasks")?,
             #[cfg(Py_3_14)]
-            register_task: find(&native, "_register_task")?,
+            register_task: called(&native, "_register_task")?,
             #[cfg(Py_3_14)]
-            unregister_task: find(&native, "_unregister_task")?,
+            unregister_task: called(&native, "_unregister_task")?,
             #[cfg(Py_3_14)]
-            add_to_awaited_by: find(&native, "future_add_to_awaited_by")?,
+            add_to_awaited_by: called(&native, "future_add_to_awaited_by")?,
             #[cfg(Py_3_14)]
-            discard_from_awaited_by: find(&native, "future_discard_from_awaited_by")?,
+            discard_from_awaited_by: called(&native, "future_discard_from_awaited_by")?,
             warn: find(&warnings, "warn")?,
             warn_unawaited_coroutine: find(&warnings, "_warn_unawaited_coroutine")?,
             context_keyword: PyTuple::new(py, [intern!(py, "context")])?.unbind(),

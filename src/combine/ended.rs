@@ -101,8 +101,7 @@ pub fn loop_of<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 #[cfg(Py_3_14)]
 pub fn add_to_awaited_by(future: &Bound<'_, PyAny>, waiter: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = future.py();
-    let add = crate::stdlib::stdlib(py).add_to_awaited_by.bind(py);
-    crate::ffi::call::call2(add, future, waiter).map(drop)
+    crate::stdlib::stdlib(py).add_to_awaited_by.call([future, waiter], py).map(drop)
 }
 
 /// Tells the call graph that `waiter` awaits `future` no more.
@@ -112,8 +111,7 @@ pub fn discard_from_awaited_by(
     waiter: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let py = future.py();
-    let discard = crate::stdlib::stdlib(py).discard_from_awaited_by.bind(py);
-    crate::ffi::call::call2(discard, future, waiter).map(drop)
+    crate::stdlib::stdlib(py).discard_from_awaited_by.call([future, waiter], py).map(drop)
 }
 
 /// Before 3.14 there is no call graph.

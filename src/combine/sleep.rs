@@ -22,6 +22,8 @@ use crate::task::schedule::direct;
 /// What the coroutine of `sleep` keeps.
 #[derive(Default)]
 pub struct Sleep {
+    /// Whether it is known to last but one turn of the loop, whatever the delay is.
+    is_one_turn: Cell<bool>,
     delay: Slot,
     /// What it returns; empty for `None`.
     result: Slot,
@@ -57,6 +59,7 @@ impl Body for Sleep {
     fn run<'py>(this: Ref<'_, 'py, Coroutine<Self>>, resume: Resume) -> PyResult<Sent<'py>> {
         let py = this.py();
         let outcome = match resume {
+            Resume::Start if this.body.is_one_turn.get() => return Ok(Sent::Yielded(none(py))),
             Resume::Start => {
                 let delay = this.body.delay.take(py).unwrap_or_else(|| none(py));
                 match duration(&delay)? {
@@ -157,6 +160,13 @@ pub fn sleep<'py>(args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     const SLEEP: Signature<2> =
         Signature { name: "sleep", parameters: ["delay", "result"], positional: 2, required: 1 };
     let [delay, result] = args.parse(&SLEEP)?;
+    if result.is_none()
+        && delay.is_some_and(|delay| number(&delay).is_some_and(|delay| delay <= 0.0))
+    {
+        return Coroutine::<Sleep>::create_untracked(args.py(), |sleep| {
+            sleep.is_one_turn.set(true)
+        });
+    }
     Coroutine::<Sleep>::create(args.py(), |sleep| {
         if let Some(delay) = delay {
             sleep.delay.set(delay.to_owned());

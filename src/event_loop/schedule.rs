@@ -160,12 +160,19 @@ fn moment<'py>(
 /// The value of a float or an int, in seconds. What an addition makes of other types is Python's to say.
 #[inline]
 pub fn number(value: &Bound<'_, PyAny>) -> Option<f64> {
-    if value.is_exact_instance_of::<PyFloat>() {
-        return value.extract().ok();
+    if let Ok(float) = value.cast_exact::<PyFloat>() {
+        return Some(float.value());
     }
-    // An int by way of a float object would cost more than the rest of the call.
     let int = value.cast_exact::<PyInt>().ok()?;
-    error::ok(int.extract::<i32>(), value.py()).map(f64::from).or_else(|| value.extract().ok())
+    // SAFETY: an int; on an overflow an exception is set.
+    let seconds = unsafe { capi::PyLong_AsDouble(int.as_ptr()) };
+    if seconds == -1.0
+        && let Some(error) = PyErr::take(value.py())
+    {
+        error::discard(error, value.py());
+        return None;
+    }
+    Some(seconds)
 }
 
 #[inline]

@@ -159,6 +159,10 @@ impl<'a, 'py> Args<'a, 'py> {
         if count > signature.positional {
             return Err(too_many(signature.name, signature.positional, count));
         }
+        // As good as always.
+        if count >= signature.required && matches!(self.keywords, Keywords::Absent) {
+            return Ok(std::array::from_fn(|index| self.get(index)));
+        }
         Ok(self.parse_with_rest(signature)?.0)
     }
 

@@ -96,8 +96,19 @@ pub(super) unsafe extern "C" fn new<T: Class>(
     _args: *mut ffi::PyObject,
     _kwargs: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: CPython calls `tp_new` with the type or a subtype.
-    unsafe { allocate::<T>(kind) }
+    if kind != T::class().as_type_ptr() {
+        // SAFETY: CPython calls `tp_new` with the type or a subtype.
+        return unsafe { allocate::<T>(kind) };
+    }
+    // SAFETY: CPython calls `tp_new` with the GIL held.
+    let py = unsafe { Python::assume_attached() };
+    match Owned::<T>::alloc(py) {
+        Ok(instance) => instance.into_any(py).into_ptr(),
+        Err(error) => {
+            error.restore(py);
+            ptr::null_mut()
+        }
+    }
 }
 
 pub(super) unsafe extern "C" fn traverse<T: Class>(

@@ -9,6 +9,7 @@
 //! - [`Slot`]: an owned Python reference that may be empty, in a field;
 //! - [`Owned`] and [`Ref`]: a strong and a borrowed reference to an instance whose class is known;
 //! - [`Args`]: the arguments of a call, without making a tuple or a dictionary;
+//! - [`native::Native`]: a C function of the interpreter, called as what it is;
 //! - [`function`]: functions of the module, and such as return coroutines;
 //! - [`frame::Place`]: what names a Rust function in tracebacks.
 //!
@@ -33,6 +34,7 @@ pub mod frame;
 pub mod function;
 mod life;
 pub mod method;
+pub mod native;
 pub mod reference;
 pub mod slot;
 mod trashcan;

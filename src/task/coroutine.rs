@@ -170,7 +170,24 @@ impl<B: Body> Coroutine<B> {
     /// A new coroutine; `fill` gives the body what it needs.
     #[inline]
     pub fn create<'py>(py: Python<'py>, fill: impl FnOnce(&B)) -> PyResult<Bound<'py, PyAny>> {
-        let coroutine = Owned::<Self>::alloc(py)?;
+        Self::filled(Owned::alloc(py)?, py, fill)
+    }
+
+    /// The same, of which the garbage collector needs to know nothing: it never refers to what may refer to others.
+    #[inline]
+    pub fn create_untracked<'py>(
+        py: Python<'py>,
+        fill: impl FnOnce(&B),
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::filled(Owned::alloc_untracked(py)?, py, fill)
+    }
+
+    #[inline]
+    fn filled<'py>(
+        coroutine: Owned<Self>,
+        py: Python<'py>,
+        fill: impl FnOnce(&B),
+    ) -> PyResult<Bound<'py, PyAny>> {
         let this = coroutine.get(py);
         fill(&this.body);
         if DEBUGGED.load(Ordering::Relaxed) > 0 {

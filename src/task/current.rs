@@ -8,20 +8,26 @@ use pyo3::prelude::*;
 
 use super::task::Task;
 use crate::event_loop::Loop;
-use crate::ffi::{Ref, call};
+use crate::ffi::Ref;
+#[cfg(Py_3_14)]
+use crate::ffi::call;
 use crate::stdlib::stdlib;
 
 /// Makes `task` the current one of ferrio's loop `event_loop`, whichever was.
 #[inline]
 pub fn enter(event_loop: Ref<'_, '_, Loop>, task: Ref<'_, '_, Task>) -> PyResult<()> {
-    event_loop.has_current_task.set(true);
-    set(event_loop.as_any(), task.as_any())
+    if event_loop.current_task.get() == task.as_ptr().addr() {
+        return Ok(()); // Nothing but this task has run since its last step.
+    }
+    set(event_loop.as_any(), task.as_any())?;
+    event_loop.current_task.set(task.as_ptr().addr());
+    Ok(())
 }
 
 /// Ends the time in which one of `event_loop`'s tasks is the current one.
 #[inline]
 pub fn clear(event_loop: Ref<'_, '_, Loop>) -> PyResult<()> {
-    if event_loop.has_current_task.replace(false) { unset(event_loop.as_any()) } else { Ok(()) }
+    if event_loop.current_task.replace(0) == 0 { Ok(()) } else { unset(event_loop.as_any()) }
 }
 
 #[cfg(not(Py_3_14))]
@@ -67,7 +73,7 @@ pub fn swap<'py>(
     task: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = task.py();
-    call::call2(stdlib(py).swap_current_task.bind(py), event_loop, task)
+    stdlib(py).swap_current_task.call([event_loop, task], py)
 }
 
 /// The current task of `event_loop`, which runs in this thread.
@@ -93,8 +99,8 @@ pub fn during(
 ) -> PyResult<()> {
     let py = task.py();
     let stdlib = stdlib(py);
-    call::call2(stdlib.enter_task.bind(py), event_loop, task.as_any())?;
+    stdlib.enter_task.call([event_loop, task.as_any()], py)?;
     let outcome = body();
-    let left = call::call2(stdlib.leave_task.bind(py), event_loop, task.as_any()).map(drop);
+    let left = stdlib.leave_task.call([event_loop, task.as_any()], py).map(drop);
     crate::ffi::error::both(py, outcome, left)
 }

@@ -384,16 +384,16 @@ impl<'py> Ref<'_, 'py, Future> {
     #[cfg(Py_3_14)]
     #[inline]
     pub fn add_to_awaited_by(self, waiter: &Bound<'py, PyAny>) -> PyResult<()> {
-        let add = stdlib(self.py()).add_to_awaited_by.bind(self.py());
-        crate::ffi::call::call2(add, self.as_any(), waiter).map(drop)
+        let py = self.py();
+        stdlib(py).add_to_awaited_by.call([self.as_any(), waiter], py).map(drop)
     }
 
     /// Tells the call graph that `waiter` awaits this no more.
     #[cfg(Py_3_14)]
     #[inline]
     pub fn discard_from_awaited_by(self, waiter: &Bound<'py, PyAny>) -> PyResult<()> {
-        let discard = stdlib(self.py()).discard_from_awaited_by.bind(self.py());
-        crate::ffi::call::call2(discard, self.as_any(), waiter).map(drop)
+        let py = self.py();
+        stdlib(py).discard_from_awaited_by.call([self.as_any(), waiter], py).map(drop)
     }
 
     /// `__del__`: reports an exception that nobody retrieved.

@@ -18,12 +18,12 @@ pub type Place = usize;
 #[cfg(Py_3_14)]
 mod list {
     use super::*;
-    use crate::ffi::{call, error};
+    use crate::ffi::error;
     use crate::stdlib::stdlib;
 
     pub fn add(task: Ref<'_, '_, Task>) -> PyResult<()> {
         let py = task.py();
-        call::call1(stdlib(py).register_task.bind(py), task.as_any())?;
+        stdlib(py).register_task.call([task.as_any()], py)?;
         task.place.set(1);
         Ok(())
     }
@@ -31,7 +31,7 @@ mod list {
     pub fn remove(task: Ref<'_, '_, Task>) {
         let py = task.py();
         if task.place.replace(0) != 0
-            && let Err(error) = call::call1(stdlib(py).unregister_task.bind(py), task.as_any())
+            && let Err(error) = stdlib(py).unregister_task.call([task.as_any()], py)
         {
             error::discard(error, py);
         }

@@ -107,8 +107,8 @@ fn wakeup<'py>(
         None => {
             #[cfg(Py_3_14)]
             {
-                let discard = stdlib(task.py()).discard_from_awaited_by.bind(task.py());
-                call::call2(discard, awaited, task.as_any())?;
+                let py = task.py();
+                stdlib(py).discard_from_awaited_by.call([awaited, task.as_any()], py)?;
             }
             match awaited.call_method0(intern!(task.py(), "result")) {
                 Ok(_) => None,
@@ -303,7 +303,7 @@ fn wait_for_foreign<'py>(task: Ref<'_, 'py, Task>, awaited: Bound<'py, PyAny>) -
         return yield_instead(task, &awaited);
     }
     #[cfg(Py_3_14)]
-    call::call2(stdlib(py).add_to_awaited_by.bind(py), &awaited, task.as_any())?;
+    stdlib(py).add_to_awaited_by.call([&awaited, task.as_any()], py)?;
     awaited.setattr(blocking_name, false)?;
     let wakeup = wakeup_callable(task)?;
     let keywords = pyo3::types::PyDict::new(py);

@@ -45,7 +45,7 @@ static TASK: ClassCell = ClassCell::new();
 
 impl Class for Task {
     const NAME: &'static CStr = c"ferrio.Task";
-    const FREELIST: usize = 256;
+    const FREELIST: usize = 8192;
     const FINALIZER: bool = true;
 
     fn class() -> &'static ClassCell {

@@ -195,6 +195,39 @@ def test_a_cancelled_task_is_released_at_once(loop):
         gc.enable()
 
 
+@pytest.mark.parametrize("kind", ["Future", "Task"])
+def test_what_takes_the_memory_of_another_has_nothing_of_it(kind, loop):
+    async def never():
+        await loop.create_future()
+
+    def make():
+        arguments = [never()] if kind == "Task" else []
+        return getattr(ferrio, kind)(*arguments, loop=loop)
+
+    async def main():
+        used = make()
+        used.attribute = used.add_done_callback(id)
+        address, reference = id(used), weakref.ref(used)
+        await asyncio.sleep(0)
+        used.cancel()
+        await asyncio.wait([used])
+        with contextlib.suppress(asyncio.CancelledError):
+            used.result()
+        del used
+        new = make()
+        assert id(new) == address
+        assert gc.is_tracked(new)
+        assert not hasattr(new, "attribute")
+        assert reference() is None
+        assert not new.done()
+        assert new.remove_done_callback(id) == 0
+        assert getattr(new, "cancelling", int)() == 0
+        new.cancel()
+        await asyncio.wait([new])
+
+    loop.run_until_complete(ferrio.Task(main(), loop=loop))
+
+
 async def done_futures(loop, count):
     for _ in range(count):
         future = ferrio.Future(loop=loop)

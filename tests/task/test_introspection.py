@@ -27,6 +27,28 @@ def test_the_current_task_is_the_one_that_runs(loop):
     assert asyncio.current_task(loop) is None
 
 
+def test_a_task_is_current_again_after_whatever_ran_in_between(loop):
+    seen = []
+
+    async def child(between):
+        mine = asyncio.current_task()
+        for run in between:
+            run()
+            await asyncio.sleep(0)
+            seen.append(asyncio.current_task() is mine)
+
+    def callback():
+        loop.call_soon(lambda: seen.append(asyncio.current_task() is None))
+
+    async def main():
+        # Alone, after a callback, and after another task.
+        await ferrio.Task(child([int, int, callback, int]), loop=loop)
+        await asyncio.wait([ferrio.Task(child([int, callback, int]), loop=loop) for _ in "ab"])
+
+    loop.run_until_complete(ferrio.Task(main(), loop=loop))
+    assert seen == [True] * 13
+
+
 def test_no_task_is_current_in_a_callback(loop):
     seen = []
 
