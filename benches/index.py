@@ -23,6 +23,11 @@ def write(directory: Path) -> None:
         "rounds",
         *(f"{OURS}'s {what}" for what in ("rows", "rows ahead", "rows behind", "targets")),
     ]
+    counts = [
+        f"[{file.parent.name}/counts.md]({file.parent.name}/counts.md)"
+        for file in found
+        if (file.parent / "counts.md").exists()
+    ]
     plots = [
         f"![{table}, on CPython {file.parent.name}]({file.parent.name}/{table}.svg)"
         for file in found[:1]
@@ -37,7 +42,8 @@ def write(directory: Path) -> None:
         "says how many times as good as the best peer a row is to be.",
         grid(heads, lines),
         "[bounds.md](bounds.md) says what bounds the rows that are not ahead, and by which profile; "
-        "[memory.md](memory.md) is the memory of tasks, queues and streams.",
+        "[memory.md](memory.md) is the memory of tasks, queues and streams."
+        + "".join(f" {link} counts instructions." for link in counts),
         *plots,
     ]
     (directory / "README.md").write_text("\n\n".join(parts) + "\n")

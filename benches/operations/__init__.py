@@ -8,9 +8,10 @@ talks to: it connects, and gives the function that does its thing `rounds` times
 A round counts as one operation, or as the number that `@rounds_of` says.
 """
 
+import importlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Operation = Callable[..., Awaitable[None]]
 Rounds = Callable[[int], Awaitable[None]]
@@ -29,6 +30,12 @@ def rounds_of(count: int) -> Callable[[Marked], Marked]:
         return operation
 
     return mark
+
+
+def find(program: str) -> Any:
+    """The operation or the client that a row calls MODULE.NAME."""
+    module, _, name = program.rpartition(".")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
 
 
 def noop(*_: object) -> None:

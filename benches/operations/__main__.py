@@ -3,20 +3,19 @@
 Warms up, finds out how many rounds take about that long, and prints how many. From then on it runs
 them for each line that it reads, and prints `{"per_second": ..., "cpu_us": ..., "threads": ..., "uses": ...}`:
 `cpu_us` is the CPU time of the process, all its threads, an operation, and `threads` how many it has
-at the end (None: not known here).
+at the end (None: not known here). With `--rounds N` it runs so many, for what counts something else.
 """
 
 import argparse
 import asyncio
 import functools
-import importlib
 import os
 import sys
 import time
 from pathlib import Path
 
 from benches.loops import FACTORIES, Names
-from benches.operations import PER_ROUND, Rounds
+from benches.operations import PER_ROUND, Rounds, find
 from benches.say import say, say_not_implemented
 from benches.servers._serve import settle_allocator
 
@@ -48,10 +47,10 @@ def main() -> None:
     parser.add_argument("operation")
     parser.add_argument("loop", choices=FACTORIES)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, help="run so many at once, and end")
     parser.add_argument("--backend", help="where a client's server listens")
     options = parser.parse_args()
-    module, _, name = options.operation.rpartition(".")
-    operation = getattr(importlib.import_module(f"benches.operations.{module}"), name)
+    operation = find(options.operation)
     try:
         loop = FACTORIES[options.loop]()
         asyncio.set_event_loop(loop)
@@ -61,6 +60,10 @@ def main() -> None:
             operate = loop.run_until_complete(client.__aenter__())
         else:
             operate = functools.partial(operation, loop, names)
+        if options.rounds:
+            loop.run_until_complete(operate(options.rounds))
+            say(rounds=options.rounds)
+            return
         rounds = fill(loop, operate, options.seconds)
         say(rounds=rounds)
         operations = rounds * PER_ROUND.get(operation, 1)
