@@ -93,8 +93,8 @@ pub struct Loop {
     debug: Cell<bool>,
     /// Whether the loop's thread is in `poll`, or about to enter it: then a push from elsewhere must wake it.
     asleep: Cell<bool>,
-    /// The address of the task of this loop that asyncio's record of the current task names, and keeps alive; 0 for none.
-    pub current_task: Cell<usize>,
+    /// Whether asyncio's record of the current task names one of this loop's.
+    pub has_current_task: Cell<bool>,
     /// Counts the turns, so that a transport knows the writes of this one.
     turn: Cell<u64>,
 }

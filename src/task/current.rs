@@ -16,18 +16,15 @@ use crate::stdlib::stdlib;
 /// Makes `task` the current one of ferrio's loop `event_loop`, whichever was.
 #[inline]
 pub fn enter(event_loop: Ref<'_, '_, Loop>, task: Ref<'_, '_, Task>) -> PyResult<()> {
-    if event_loop.current_task.get() == task.as_ptr().addr() {
-        return Ok(()); // Nothing but this task has run since its last step.
-    }
-    set(event_loop.as_any(), task.as_any())?;
-    event_loop.current_task.set(task.as_ptr().addr());
-    Ok(())
+    // Also if it was the last that ran: a fork, another loop in this thread, or a program can have changed the record.
+    event_loop.has_current_task.set(true);
+    set(event_loop.as_any(), task.as_any())
 }
 
 /// Ends the time in which one of `event_loop`'s tasks is the current one.
 #[inline]
 pub fn clear(event_loop: Ref<'_, '_, Loop>) -> PyResult<()> {
-    if event_loop.current_task.replace(0) == 0 { Ok(()) } else { unset(event_loop.as_any()) }
+    if event_loop.has_current_task.replace(false) { unset(event_loop.as_any()) } else { Ok(()) }
 }
 
 #[cfg(not(Py_3_14))]

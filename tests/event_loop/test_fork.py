@@ -204,6 +204,26 @@ def test_a_child_can_go_on_with_the_loop() -> None:
     assert run_code(PRELUDE + GOES_ON) == "child\nparent\n"
 
 
+def test_the_next_step_in_a_child_is_that_of_the_current_task() -> None:
+    code = """
+        async def main():
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            pid = os.fork()
+            asyncio._set_running_loop(loop)
+            await asyncio.sleep(0)
+            assert asyncio.current_task() is task
+            async with asyncio.timeout(60):
+                await asyncio.sleep(0)
+            if pid == 0:
+                os._exit(0)
+            assert await ended(pid) == 0
+            print("parent")
+
+        ferrio.run(main())
+    """
+    assert run_code(PRELUDE + textwrap.dedent(code)) == "parent\n"
+
+
 def test_a_child_that_goes_on_with_the_loop_starts_threads_of_its_own() -> None:
     code = """
         async def main():

@@ -49,6 +49,20 @@ def test_a_task_is_current_again_after_whatever_ran_in_between(loop):
     assert seen == [True] * 13
 
 
+def test_a_task_is_current_again_after_another_loop_ran_in_its_thread():
+    async def main():
+        outer, task = asyncio.get_running_loop(), asyncio.current_task()
+        asyncio._set_running_loop(None)
+        inner = ferrio.new_event_loop()
+        inner.run_until_complete(ferrio.sleep(0))
+        inner.close()
+        asyncio._set_running_loop(outer)
+        await ferrio.sleep(0)
+        return asyncio.current_task() is task
+
+    assert ferrio.run(main())
+
+
 def test_no_task_is_current_in_a_callback(loop):
     seen = []
 
