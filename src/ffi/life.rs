@@ -294,11 +294,14 @@ pub(super) unsafe extern "C" fn dealloc<T: Class>(object: *mut ffi::PyObject) {
     // here, once. After `PyObject_GC_UnTrack` the collector doesn't look at the object.
     unsafe {
         let kind = ffi::Py_TYPE(object);
-        if T::FINALIZER
-            && (*fields).must_finalize()
-            && ffi::PyObject_CallFinalizerFromDealloc(object) < 0
-        {
-            return; // The finalizer made a new reference: the object lives on.
+        if T::FINALIZER && (*fields).must_finalize() {
+            // What lives on is the collector's to know of, whatever it was before.
+            if ffi::PyObject_GC_IsTracked(object) == 0 {
+                ffi::PyObject_GC_Track(object.cast());
+            }
+            if ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
+                return; // The finalizer made a new reference: the object lives on.
+            }
         }
         if (*fields).must_retire() {
             retire::<T>(object);

@@ -225,9 +225,19 @@ def test_functions_that_return_coroutines_say_so() -> None:
         assert not asyncio.iscoroutinefunction(function)
 
 
-def test_one_never_awaited_warns_with_its_name() -> None:
+@pytest.mark.parametrize("delay", [0, 1])
+def test_one_never_awaited_warns_with_its_name(delay: int) -> None:
     with pytest.warns(RuntimeWarning, match="coroutine 'sleep' was never awaited"):
-        ferrio.sleep(1)
+        ferrio.sleep(delay)
+
+
+def test_one_that_was_begun_and_dropped_does_not_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        coro = ferrio.sleep(0)
+        assert coro.send(None) is None
+        del coro
+        gc.collect()
 
 
 def test_one_that_was_closed_does_not_warn() -> None:
