@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TRAINING = Path(__file__).with_name("training.py")
+PATIENCE = 900
+"""Seconds that the training may take; it takes some twenty."""
 
 
 class Missing(Exception):
@@ -51,7 +53,9 @@ def build(folder: Path, wheels: Path, *flags: str) -> Path:
     environment = {
         **os.environ,
         "CARGO_TARGET_DIR": str(folder),
-        "RUSTFLAGS": " ".join([os.environ.get("RUSTFLAGS", ""), *flags]).strip(),
+        # Unlike RUSTFLAGS it may have blanks in a path.
+        "CARGO_ENCODED_RUSTFLAGS": "\x1f".join([*os.environ.get("RUSTFLAGS", "").split(), *flags]),
+        "FERRIO_PROFILED": "1",
     }
     command = [
         *(sys.executable, "-m", "maturin", "build", "--profile", "release", "--locked"),
@@ -84,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         archive.extractall(package)
     print("==> 2 of 3: putting it to work", flush=True)
     environment = {**os.environ, "PYTHONPATH": str(package)}
-    subprocess.run([sys.executable, TRAINING], check=True, env=environment)
+    subprocess.run([sys.executable, TRAINING], check=True, env=environment, timeout=PATIENCE)
     subprocess.run([profdata, "merge", f"--output={profile}", counts], check=True)
     print("==> 3 of 3: a build with the profile", flush=True)
     print(build(work / "optimised", folder / "wheels", f"-Cprofile-use={profile}"))

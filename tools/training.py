@@ -166,8 +166,12 @@ class Asking(asyncio.Protocol):
             else:
                 self.transport.close()
 
-    def connection_lost(self, _: Exception | None) -> None:
-        self.done.set_result(None)
+    def connection_lost(self, error: Exception | None) -> None:
+        # What is not learnt here is compiled as what never happens: a failure must not pass for a success.
+        if self.count:
+            self.done.set_exception(error or ConnectionError(f"{self.count} echoes are missing"))
+        else:
+            self.done.set_result(None)
 
 
 async def ask(address: Any, size: int, count: int, **options: Any) -> None:
