@@ -70,9 +70,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.list or not rows:
         print("\n".join(f"{row[0].table.key}: {row[0].row.key}" for row in rows))
         return 0 if options.list else 2
-    newer = machine.newer_source()
-    if newer and OURS in {spot.loop for row in rows for spot in row}:
-        print(f"{newer} is newer than the ferrio that is installed: make build", file=sys.stderr)
+    unfit = machine.unfit()
+    if unfit and OURS in {spot.loop for row in rows for spot in row}:
+        print(unfit, file=sys.stderr)
         return 2
     machine.raise_file_limit()
     with tempfile.TemporaryDirectory() as directory, Backends() as backends:

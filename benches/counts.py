@@ -30,6 +30,7 @@ from benches.rows import TABLES, Row, Table
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 WHOLE = ROOT / "docs" / "benchmarks" / VERSION / "counts.md"
+PARTIAL = ROOT / "build" / "benchmarks" / VERSION / "counts.md"
 COUNTED = ("echo", "tls", "unix", "udp", "operations")
 """The keys of the tables; the others measure memory, quantiles, or other programs' Python."""
 LEFT_OUT = {"subprocess": "what it takes is not done in the process that is counted"}
@@ -175,26 +176,34 @@ def _line(table: Table, row: Row, by_loop: Mapping[str, float | str]) -> list[st
 
 
 def _about(about: Mapping[str, object]) -> str:
+    build = tables.BUILDS.get(str(about["ferrio"]), tables.NONE)
     return (
-        f"{about['python']}, {about['build']}, on {about['system']}, {about['date']}, commit {about['commit']}; "
-        f"{json.dumps(about['packages'])}; {about['rustc']}."
+        f"{about['python']}, {about['build']}; ferrio {build}; on {about['system']}, {about['date']}, "
+        f"commit {about['commit']}; {json.dumps(about['packages'])}; {about['rustc']}."
     )
 
 
 def main(arguments: Sequence[str]) -> int:
     """Counts, and writes the page. Returns the exit status: 1 if a count of ferrio's failed."""
     parser = argparse.ArgumentParser(prog="python -m benches.counts", description=__doc__)
-    parser.add_argument("--output", type=Path, default=WHOLE, help="(%(default)s)")
+    parser.add_argument(
+        "--output", type=Path, help=f"({WHOLE}, and {PARTIAL} of a part of the rows)"
+    )
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="rows or tables")
     options = parser.parse_args(arguments)
     spots = plan(options.only)
     if not spots:
         parser.error(f"no row and no table is called {' or '.join(options.only)}")
+    if unfit := machine.unfit():
+        print(unfit, file=sys.stderr)
+        return 2
+    output: Path = options.output or (PARTIAL if options.only else WHOLE)
     machine.raise_file_limit()
     with tempfile.TemporaryDirectory() as directory:
         counts = count(spots, Path(directory))
-    options.output.write_text(page(counts, machine.describe()))
-    print(f"written to {options.output}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page(counts, machine.describe()))
+    print(f"written to {output}")
     failed = [
         f"{row.title}: {by_loop[OURS]}"
         for rows in counts.values()

@@ -39,7 +39,9 @@ def write(directory: Path) -> None:
         f"Written by `make bench`, which measures {OURS} beside its peers on the interpreter at "
         f"hand. Rows are what was measured of {OURS} and a peer: ahead of the best peer if the "
         "whole interval of the ratio is above 1, behind if it is below, and as good otherwise. A target "
-        "says how many times as good as the best peer a row is to be.",
+        "says how many times as good as the best peer a row is to be. An interval takes the turns for "
+        "independent of each other; those of one round share a process a loop, so that what differs from "
+        "process to process shows less in it than it should.",
         grid(heads, lines),
         "[bounds.md](bounds.md) says what bounds the rows that are not ahead, and by which profile; "
         "[memory.md](memory.md) is the memory of tasks, queues and streams."

@@ -17,6 +17,7 @@ from benches.measure.process import ROOT
 
 SOURCES = ("src", "crates", "python")
 SUFFIXES = (".rs", ".py")
+MANIFESTS = ("Cargo.toml", "Cargo.lock", "build.rs")
 REPORTED = (*PACKAGES, "uvicorn", "httptools", "fastapi", "aiohttp", "httpx", "redis", "asyncpg")
 
 
@@ -48,7 +49,29 @@ def newer_source() -> Path | None:
         for file in (ROOT / folder).rglob("*.*")
         if file.suffix in SUFFIXES
     )
-    return next((file for file in sources if file.stat().st_mtime > built), None)
+    manifests = filter(Path.exists, map(ROOT.joinpath, MANIFESTS))
+    return next((file for file in (*manifests, *sources) if file.stat().st_mtime > built), None)
+
+
+def build() -> str | None:
+    """How the ferrio that is installed was compiled: "checked" (with its assertions), "release", or "profiled"
+    (with a profile of what it does); None if there is none."""
+    try:
+        from ferrio._ferrio import __build__
+    except ImportError:
+        return None
+    return __build__
+
+
+def unfit() -> str | None:
+    """Why the ferrio that is installed must not be measured, and what to do; None if it may be."""
+    how = build()
+    if how is None:
+        return "ferrio is not installed: make wheel"
+    if how == "checked":
+        return "the ferrio that is installed checks its own assertions: make wheel"
+    newer = newer_source()
+    return f"{newer} is newer than the ferrio that is installed: make wheel" if newer else None
 
 
 def describe() -> dict[str, Any]:
@@ -56,6 +79,7 @@ def describe() -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=12"),
+        "ferrio": build(),
         "processor": _processor(),
         "processors": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",

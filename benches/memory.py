@@ -19,9 +19,9 @@ from typing import Any
 from benches import machine, tables
 from benches.loops import FACTORIES, OURS, Names
 from benches.measure.process import ROOT
+from benches.rounds import find_missing
 
 WHOLE = ROOT / "docs" / "benchmarks"
-LOOPS = tuple(FACTORIES)
 
 
 async def pending_tasks(names: Any, count: int) -> list[object]:
@@ -114,10 +114,11 @@ def measure(kind: str, loop: str) -> float:
 
 def page(figures: dict[str, dict[str, float]], about: dict[str, Any]) -> str:
     """The Markdown page of the figures: for each kind the bytes on each loop."""
-    sums = {loop: sum(row[loop] for row in figures.values()) for loop in LOOPS}
+    loops = list(next(iter(figures.values())))
+    sums = {loop: sum(row[loop] for row in figures.values()) for loop in loops}
     lines = [(KINDS[kind][0], row) for kind, row in figures.items()] + [("the sum", sums)]
     rows = [
-        (title, *(f"{row[loop]:,.0f}" for loop in LOOPS), f"{_best_peer(row) / row[OURS]:.2f}")
+        (title, *(f"{row[loop]:,.0f}" for loop in loops), f"{_best_peer(row) / row[OURS]:.2f}")
         for title, row in lines
     ]
     return (
@@ -127,7 +128,7 @@ def page(figures: dict[str, dict[str, float]], about: dict[str, Any]) -> str:
                 "Written by `python -m benches.memory`; nothing here is typed. In bytes each: what the resident memory "
                 "of a process grows by while it makes many of them, divided by how many. The kernel's part of a socket "
                 "is not in it.",
-                tables.grid(("", *LOOPS, f"best peer to {OURS}"), rows),
+                tables.grid(("", *loops, f"best peer to {OURS}"), rows),
                 f"{about['python']} on {about['system']}, {about['date']}, commit {about['commit']}.",
             ]
         )
@@ -148,7 +149,14 @@ def main(arguments: Sequence[str]) -> int:
     if options.child:
         child(*options.child)
         return 0
-    figures = {kind: {loop: measure(kind, loop) for loop in LOOPS} for kind in KINDS}
+    if unfit := machine.unfit():
+        print(unfit, file=sys.stderr)
+        return 2
+    missing = find_missing(FACTORIES)
+    for loop, reason in missing.items():
+        print(f"{loop} is not measured: {reason}", file=sys.stderr)
+    loops = [loop for loop in FACTORIES if loop not in missing]
+    figures = {kind: {loop: measure(kind, loop) for loop in loops} for kind in KINDS}
     text = page(figures, machine.describe())
     options.output.write_text(text)
     print(text)

@@ -114,11 +114,13 @@ def measure(
     comes; those that were given up have no more than that."""
     with ExitStack() as stack:
         samples: dict[Spot, Sample] = {}
+        ends: dict[Spot, ExitStack] = {}
         for spot in row:
             if cells[spot].absent is None:
                 with cells[spot].giving_up():
                     ready = MEASURES[spot.table.measure](spot.row, spot.loop, settings)
-                    samples[spot] = stack.enter_context(ready)
+                    ends[spot] = stack.enter_context(ExitStack())
+                    samples[spot] = ends[spot].enter_context(ready)
         for _ in range(row[0].table.turns):
             for spot in shuffled.sample(row, len(row)):
                 yield spot
@@ -126,3 +128,5 @@ def measure(
                 if cell.absent is None:
                     with cell.giving_up():
                         cell.figures.append(samples[spot]())
+                    if cell.absent is not None:
+                        ends[spot].close()  # It would run on beside the others.

@@ -24,8 +24,8 @@ def page(result: Mapping[str, Any]) -> str:
         "## On what",
         _machine(run["machine"]),
         "## How to repeat it",
-        "`make bench`, or `python -m benches` with what is in `requirements/bench.txt`, a release "
-        "build of ferrio, cargo, a C compiler, wrk, nginx, Redis and PostgreSQL. `--help` tells how "
+        "`make bench`, or `python -m benches` with what is in `requirements/bench.txt`, the wheel "
+        "that `make wheel` builds of ferrio, cargo, a C compiler, wrk, nginx, Redis and PostgreSQL. `--help` tells how "
         f"to measure less. This run was `{' '.join(['python -m benches', *run['arguments']])}`.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -205,7 +205,9 @@ def _method(run: Mapping[str, Any], measured: Set[str]) -> str:
         f"Rounds: {run['rounds']}. In each, row by row, a process a loop is started, bound to {place}; "
         "then all loops take turns, in an order that is shuffled anew: mostly five times a round, fewer "
         "where a turn is long. In each turn a server is loaded for "
-        f"{run['warm_up']} s before it is measured for {run['seconds']} s (HTTP rows: whole seconds). CPU is "
+        f"{run['warm_up']} s before it is measured for {run['seconds']} s (HTTP: warmed up once a round, "
+        "whole seconds; operations and clients: warmed up once a round, while it is found out how many take "
+        "that long; latency: three times as long). CPU is "
         "user and system time of all the server's threads. The tables show the medians of the turns; a "
         "ratio is the median of the turns' ratios, and the interval behind it holds the median with a "
         f"confidence of {interval.CONFIDENCE:.0%} from six turns on, if each turn is taken for "
@@ -260,6 +262,14 @@ def _took(run: Mapping[str, Any]) -> list[str]:
     return [f"Seconds that a round took, by what `--only` takes: {rounds}."] if took else []
 
 
+BUILDS = {
+    "checked": "with its assertions, which a user's has not",
+    "release": "for release, without a profile",
+    "profiled": "for release, with a profile of `tools/training.py`",
+}
+"""What `benches.machine.build` tells, in words."""
+
+
 def _machine(machine: Mapping[str, Any]) -> str:
     packages = ", ".join(
         f"{name} {version or 'not installed'}" for name, version in machine["packages"].items()
@@ -268,6 +278,7 @@ def _machine(machine: Mapping[str, Any]) -> str:
     facts = {
         "date": machine["date"],
         "commit": machine["commit"],
+        "ferrio's build": BUILDS.get(machine["ferrio"], NONE),
         "processor": f"{machine['processor']}, {machine['processors']} of them",
         "system": machine["system"],
         "load average before the run": machine["load_average"],

@@ -11,11 +11,22 @@ mod sync;
 mod task;
 mod transport;
 
+/// How this was compiled, for whoever measures it: with assertions; for release; for release with a profile of what it does,
+/// by `tools/pgo.py`.
+const BUILD: &str = if cfg!(debug_assertions) {
+    "checked"
+} else if option_env!("FERRIO_PROFILED").is_some() {
+    "profiled"
+} else {
+    "release"
+};
+
 /// The native half of the package `ferrio`.
 #[pymodule(gil_used = true)]
 mod _ferrio {
     use pyo3::prelude::*;
 
+    use super::BUILD;
     use crate::{combine, event_loop, ffi, stdlib, streams, sync, task, transport};
 
     #[pymodule_export]
@@ -29,6 +40,7 @@ mod _ferrio {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("__build__", BUILD)?;
         stdlib::load(py)?;
         ffi::function::define(py)?;
         task::define(module)?;

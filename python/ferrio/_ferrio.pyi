@@ -50,6 +50,7 @@ __all__ = [
     "Timeout",
     "WorkQueue",
     "WritePipeTransport",
+    "__build__",
     "__version__",
     "best_tls_engine",
     "create_task",
@@ -66,6 +67,7 @@ __all__ = [
 if sys.version_info >= (3, 12):
     __all__ += ["wait_for"]
 
+__build__: Literal["checked", "release", "profiled"]
 __version__: str
 
 # Which engine new encrypted connections use: "openssl", "memory_bio", or None for the best that can be had.

@@ -17,7 +17,9 @@ from tests.interpreter import DEBUG_BUILD
 pytestmark = pytest.mark.timeout(600)
 
 ROWS = {row.key: (table, row) for table in TABLES for row in table.rows}
-ABOUT = dict.fromkeys(("python", "build", "system", "date", "commit", "packages", "rustc"))
+ABOUT = dict.fromkeys(
+    ("python", "build", "system", "date", "commit", "packages", "rustc", "ferrio")
+)
 
 
 @pytest.fixture

@@ -196,6 +196,7 @@ def test_a_loop_that_fails_is_given_up_and_the_others_go_on(
     when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
+    ended: list[tuple[str, int]] = []
 
     @contextmanager
     def ready(_row: Row, loop: str, _settings: object) -> Iterator[Sample]:
@@ -208,6 +209,7 @@ def test_a_loop_that_fails_is_given_up_and_the_others_go_on(
         if loop == "uvloop" and when == "ready":
             raise Failed("no more")
         yield sample
+        ended.append((loop, len(asked)))
 
     monkeypatch.setitem(MEASURES, "echo", ready)
     [row] = plan([table()])
@@ -219,3 +221,5 @@ def test_a_loop_that_fails_is_given_up_and_the_others_go_on(
     others = dict.fromkeys(("C", "asyncio", "ferrio"), (5, None, None))
     assert came == {**others, "uvloop": (0, "failed", "no more")}
     assert asked.count("uvloop") == (2 if when == "sample" else 0)
+    # It doesn't run on beside the others, who all run to the end.
+    assert {loop for loop, turns in ended if turns == len(asked)} == {"C", "asyncio", "ferrio"}

@@ -43,7 +43,7 @@ def written(made: list[dict[str, Any]]) -> str:
         **dict.fromkeys(
             ("date", "commit", "processor", "processors", "system", "load_average", "python")
         ),
-        **dict.fromkeys(("openssl", "cc", "rustc", "wrk", "build")),
+        **dict.fromkeys(("openssl", "cc", "rustc", "wrk", "build", "ferrio")),
         "gil": True,
         "packages": {"uvloop": "0.23.0", "rloop": None},
     }
