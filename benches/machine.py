@@ -102,7 +102,9 @@ def _build() -> str:
         "--enable-optimizations": "profile-guided optimisation",
         "--with-lto": "link-time optimisation",
     }
-    return ", ".join(f"{'with' if way in options else 'without'} {ways[way]}" for way in ways)
+    return "configured " + ", ".join(
+        f"{'with' if way in options else 'without'} {ways[way]}" for way in ways
+    )
 
 
 def _processor() -> str:
