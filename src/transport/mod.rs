@@ -11,9 +11,10 @@
 //! - what they have in common: `life.rs`: a loop and a protocol; `close.rs`: the ways in which the lives of sockets'
 //!   transports end; `rest.rs`: when the poller may forget them; `limits.rs`: the water marks of the write buffer;
 //!   `endpoint.rs`, `info.rs`, `address.rs`: a socket, and what `get_extra_info` tells of it;
-//! - `listener.rs`: a listening socket, which makes stream transports.
+//! - `listener.rs`: a listening socket, which makes stream transports; `clients.rs`: its server's list of them.
 
 pub mod address;
+mod clients;
 mod close;
 pub mod datagram;
 mod endpoint;

@@ -8,7 +8,7 @@ use ferrio_reactor::{Readiness, WriteQueue};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyString, PyType};
+use pyo3::types::{PyBool, PyType};
 use socket2::SockRef;
 
 use super::address::Address;
@@ -20,7 +20,7 @@ use super::limits::{self, FlowControl, Limits, flow_control_methods};
 use super::rest::Rests;
 use super::tls::TlsTransport;
 use super::write::{self, Chunk};
-use super::{gather, read, sendfile};
+use super::{clients, gather, read, sendfile};
 use crate::event_loop::Loop;
 use crate::event_loop::connect::is_tcp;
 use crate::event_loop::handle::Handle;
@@ -304,7 +304,7 @@ impl StreamTransport {
         }
         if let Some(server) = server {
             this.server.set(server.clone());
-            tell_server(server, intern!(this.py(), "_attach"), this.as_any())?;
+            clients::attach(server, this.as_any())?;
         }
         Ok(())
     }
@@ -437,7 +437,7 @@ impl Ref<'_, '_, StreamTransport> {
     fn leave_server(self) -> PyResult<()> {
         let py = self.py();
         match self.server.take(py) {
-            Some(server) => tell_server(&server, intern!(py, "_detach"), self.as_any()),
+            Some(server) => clients::detach(&server, self.as_any()),
             None => Ok(()),
         }
     }
@@ -448,19 +448,6 @@ fn set_nodelay(fd: RawFd) -> PyResult<()> {
     // SAFETY: the caller's descriptor is open, and is only borrowed for the call.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     SockRef::from(&socket).set_tcp_nodelay(true).map_err(os_error)
-}
-
-/// Calls `server._attach` or `server._detach`, with the transport where this asyncio's servers keep their clients.
-fn tell_server(
-    server: &Bound<'_, PyAny>,
-    method: &Bound<'_, PyString>,
-    transport: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    if cfg!(Py_3_13) {
-        server.call_method1(method, (transport,)).map(drop)
-    } else {
-        server.call_method0(method).map(drop)
-    }
 }
 
 /// Whether `protocol` is an `asyncio.BufferedProtocol`.

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import weakref
 from typing import Any
 
 import pytest
@@ -388,6 +389,73 @@ def test_an_abandoned_connection_leaves_the_server() -> None:
         world.record("closed")
 
     assert ("closed",) in compare(scenario, only_asyncio=unclosed)
+
+
+class Calls:
+    """Mixed into a class: records the calls of the two methods by which it learns of connections."""
+
+    def __init_subclass__(cls, methods: tuple[str, str]) -> None:
+        def recording(name: str) -> Any:
+            def call(self: Any, *args: Any) -> Any:
+                self.world.record(name)
+                return getattr(super(cls, self), name)(*args)
+
+            return call
+
+        for name in methods:
+            setattr(cls, name, recording(name))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="servers know their connections since 3.13")
+@pytest.mark.parametrize("changed", ["nothing", "the list", "the server"])
+def test_the_list_of_connections(changed: str) -> None:
+    """It is asyncio's own, also for who looks into it, or puts another one in its place."""
+
+    class List(Calls, weakref.WeakSet, methods=("add", "discard")):  # type: ignore[type-arg]
+        pass
+
+    class Server(Calls, asyncio.Server, methods=("_attach", "_detach")):
+        pass
+
+    async def scenario(world: World) -> None:
+        on = {"connection_made": lambda self: world.transports.append(self.transport)}
+        server: Any = await world.loop.create_server(lambda: Recorder(world, on), "127.0.0.1", 0)
+        if changed == "the list":
+            server._clients = List()
+            server._clients.world = world
+        elif changed == "the server":
+            server.__class__ = Server
+            server.world = world
+        peers = []
+        for number in range(4):
+            peers.append(socket.create_connection(server.sockets[0].getsockname()))
+            world.sockets.append(peers[-1])
+            await world.until_saw("connection_made", number + 1)
+        first, second, third, last = world.transports
+        world.record("all", set(server._clients) == set(world.transports))
+        first.abort()
+        await world.until_saw("connection_lost", 1)
+        world.record("left", len(server._clients), first in server._clients)
+        second.abort()
+        third.abort()
+        await world.until_saw("connection_lost", 3)
+        world.record("left", len(server._clients), last in server._clients)
+        server.close()
+        waiting = world.loop.create_task(server.wait_closed())
+        await world.turns()
+        world.record("waiting", waiting.done(), len(server._clients))
+        last.abort()
+        await waiting
+        world.record("left", len(server._clients), len(server._clients.data))
+
+    events = compare(scenario)
+    assert [event for event in events if event[0] == "left"] == [
+        ("left", 3, False),
+        ("left", 1, True),
+        ("left", 0, 0),
+    ]
+    calls = {"nothing": [], "the list": ["add", "discard"], "the server": ["_attach", "_detach"]}
+    assert [names(events).count(name) for name in calls[changed]] == [4] * len(calls[changed])
 
 
 def unclosed(event: Any) -> bool:
