@@ -91,6 +91,9 @@ impl Loop {
         for _ in 0..batch {
             let next = self.ready.borrow_mut().pop_front();
             let Some(ready) = next else { break };
+            if let Ready::Stream(_) = ready {
+                self.look_ahead(this.py());
+            }
             if self.debug.get() {
                 self.run_observed(this, ready)?;
             } else {
@@ -98,6 +101,19 @@ impl Loop {
             }
         }
         Ok(())
+    }
+
+    /// Asks for the memory of the streams whose turn comes soon: of their own first, and when that is there, of what they
+    /// name.
+    #[inline]
+    fn look_ahead(&self, py: Python<'_>) {
+        let queue = self.ready.borrow();
+        if let Some(Ready::Stream(stream)) = queue.get(3) {
+            stream.get(py).prefetch();
+        }
+        if let Some(Ready::Stream(stream)) = queue.get(1) {
+            stream.get(py).prefetch_named();
+        }
     }
 
     /// Lets the garbage collector know of what stands in the queue: a loop that doesn't run may be garbage.

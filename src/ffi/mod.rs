@@ -11,7 +11,8 @@
 //! - [`Args`]: the arguments of a call, without making a tuple or a dictionary;
 //! - [`native::Native`]: a C function of the interpreter, called as what it is;
 //! - [`function`]: functions of the module, and such as return coroutines;
-//! - [`frame::Place`]: what names a Rust function in tracebacks.
+//! - [`frame::Place`]: what names a Rust function in tracebacks;
+//! - [`prefetch`]: hints to the processor which memory is needed soon.
 //!
 //! # The invariants that every `unsafe` block here relies on
 //!
@@ -35,6 +36,7 @@ pub mod function;
 mod life;
 pub mod method;
 pub mod native;
+pub mod prefetch;
 pub mod reference;
 pub mod slot;
 mod trashcan;

@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use ferrio_reactor::{Readiness, WriteQueue};
+use pyo3::ffi::PyObject;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -28,6 +29,7 @@ use crate::event_loop::readers::{Source, os_error};
 use crate::event_loop::ready::Ready;
 use crate::event_loop::sockets::is_plain;
 use crate::ffi::error::both;
+use crate::ffi::prefetch::prefetch;
 use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
 use crate::streams;
 use crate::{attribute, method_named1, method0, unary_slot};
@@ -373,6 +375,21 @@ impl StreamTransport {
 }
 
 impl Ref<'_, '_, StreamTransport> {
+    /// Asks for the memory of the transport.
+    #[inline]
+    pub fn prefetch(self) {
+        prefetch(self.as_ptr(), size_of::<PyObject>() + size_of::<StreamTransport>());
+    }
+
+    /// Asks for the memory of the protocol and the context.
+    #[inline]
+    pub fn prefetch_named(self) {
+        // What an instance of a Python class has before it and behind it: where its attributes are.
+        let before = 4 * size_of::<usize>();
+        prefetch(self.protocol.as_ptr().cast::<u8>().wrapping_sub(before), 128);
+        prefetch(self.context.as_ptr(), size_of::<PyObject>());
+    }
+
     /// Puts the transport into its loop's ready queue, unless it stands there already.
     pub(super) fn enqueue(self, event_loop: Ref<'_, '_, Loop>) {
         if !self.queued.replace(true) {
