@@ -184,4 +184,6 @@ LATENCY = Table(
     True,
     (FLOOR, *FACTORIES),
     (Row("latency", "Protocol, 1 KiB", "protocol", target=1.0),),
+    # What lasts longest scatters most.
+    turns=15,
 )
