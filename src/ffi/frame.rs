@@ -14,6 +14,7 @@ use super::error;
 /// A Rust function as Python sees it: its qualified name, and where its source is.
 pub struct Place {
     qualified_name: &'static str,
+    name: &'static str,
     file: &'static str,
     line: u32,
     code: PyOnceLock<Py<PyAny>>,
@@ -23,7 +24,8 @@ impl Place {
     /// The place of the function that Python knows as `qualified_name`. `file` and `line` are the caller's `file!()`
     /// and `line!()`.
     pub const fn new(qualified_name: &'static str, file: &'static str, line: u32) -> Self {
-        Place { qualified_name, file, line, code: PyOnceLock::new() }
+        let name = last_part(qualified_name);
+        Place { qualified_name, name, file, line, code: PyOnceLock::new() }
     }
 
     /// `__qualname__`
@@ -33,7 +35,7 @@ impl Place {
 
     /// `__name__`
     pub fn name(&self) -> &'static str {
-        self.qualified_name.rsplit('.').next().unwrap_or(self.qualified_name)
+        self.name
     }
 
     /// The code object. Raises `MemoryError`.
@@ -83,6 +85,15 @@ impl Place {
         unsafe { ffi::PyTraceBack_Here(frame.as_ptr().cast()) };
         PyErr::fetch(py)
     }
+}
+
+/// What stands behind the last dot.
+const fn last_part(qualified_name: &str) -> &str {
+    let mut start = qualified_name.len();
+    while start > 0 && qualified_name.as_bytes()[start - 1] != b'.' {
+        start -= 1;
+    }
+    qualified_name.split_at(start).1
 }
 
 fn c_string(text: &str) -> PyResult<CString> {
