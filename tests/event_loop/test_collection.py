@@ -36,7 +36,9 @@ def open_descriptors() -> int:
     return len(os.listdir("/dev/fd"))
 
 
-@pytest.mark.parametrize("what", ["nothing", "handles", "timers", "reader", "task", "signal"])
+@pytest.mark.parametrize(
+    "what", ["nothing", "handles", "timers", "reader", "task", "signal", "server"]
+)
 def test_an_unclosed_loop_is_collected_with_a_warning_and_all_it_holds(
     make_loop: Callable[[], Loop], what: str
 ) -> None:
@@ -67,6 +69,16 @@ def test_an_unclosed_loop_is_collected_with_a_warning_and_all_it_holds(
             import signal
 
             loop.add_signal_handler(signal.SIGUSR1, witness, loop)
+        elif what == "server":
+
+            class Protocol(asyncio.Protocol):
+                def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                    witness.kept = loop, serving, self, transport
+                    loop.stop()
+
+            serving = loop.run_until_complete(loop.create_server(Protocol, "127.0.0.1", 0))
+            with socket.create_connection(serving.sockets[0].getsockname()):
+                loop.run_forever()
         return witness
 
     with ours, theirs:
