@@ -74,11 +74,20 @@ def unfit() -> str | None:
     return f"{newer} is newer than the ferrio that is installed: make wheel" if newer else None
 
 
+def commit(checkout: Path) -> str | None:
+    """The commit of the checkout, "-dirty" behind it if a file differs from it that is not one of the pages which a
+    run has written; None without git or its folder."""
+    git = ("git", "-C", str(checkout))
+    name = _output(*git, "describe", "--always", "--abbrev=12")
+    changed = _output(*git, "diff", "--name-only", "HEAD", "--", ".", ":!docs/benchmarks")
+    return f"{name}-dirty" if name and changed else name
+
+
 def describe() -> dict[str, Any]:
     """The machine, its load, and the versions of all that took part."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=12"),
+        "commit": commit(ROOT),
         "ferrio": build(),
         "processor": _processor(),
         "processors": os.cpu_count(),

@@ -1,6 +1,7 @@
 """What a run is refused for."""
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -54,3 +55,25 @@ def test_a_source_that_is_newer_than_the_build_is_found(
     # What is no source is built into nothing.
     source.rename(source.with_suffix(".orig"))
     assert machine.newer_source() is None
+
+
+def test_the_commit_is_told_and_what_differs_from_it(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", tmp_path, *words], check=True, capture_output=True)
+
+    source, page = tmp_path / "source", tmp_path / "docs" / "benchmarks" / "page"
+    page.parent.mkdir(parents=True)
+    source.touch()
+    page.touch()
+    assert machine.commit(tmp_path) is None
+    git("init")
+    git("add", ".")
+    git("-c", "user.name=somebody", "-c", "user.email=somebody@localhost", "commit", "-m", "first")
+    name = machine.commit(tmp_path)
+    assert name
+    assert len(name) == 12
+    # What a run has written is not what the next one measures.
+    page.write_text("new")
+    assert machine.commit(tmp_path) == name
+    source.write_text("new")
+    assert machine.commit(tmp_path) == f"{name}-dirty"
