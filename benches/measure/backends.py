@@ -16,18 +16,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from benches.loops import FACTORIES
 from benches.measure.outcome import Failed
 from benches.measure.process import bound_to
+from benches.operations.client_aiohttp import CONCURRENT
 
 STARTING = 30.0
 """Seconds that a program may take to listen."""
+
+CONNECTIONS = 2 * CONCURRENT * len(FACTORIES)
+"""How many nginx may have open. All loops' clients keep theirs from turn to turn, and when few are left
+nginx closes some that are idle: the next turn would have to connect anew."""
 
 NGINX = """
 daemon off;
 worker_processes 1;
 pid {directory}/nginx.pid;
 error_log stderr;
-events {{ worker_connections 4096; }}
+events {{ worker_connections {connections}; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
@@ -92,7 +98,7 @@ def free_port() -> int:
 def start_nginx(directory: Path, port: int, running: ExitStack) -> str:
     """Starts nginx; returns its URL."""
     configuration = directory / "nginx.conf"
-    configuration.write_text(NGINX.format(directory=directory, port=port))
+    configuration.write_text(NGINX.format(directory=directory, port=port, connections=CONNECTIONS))
     command: list[str | Path] = [
         find("nginx", "nginx"),
         "-p",

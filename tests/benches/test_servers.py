@@ -1,20 +1,25 @@
 """Each server really echoes, and says so when the loop can't; the C floor too."""
 
 import os
+import selectors
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benches import tools
+from benches import machine, tools
+from benches.loops import FACTORIES
 from benches.measure import echo, http, imports, latency, operations, size
 from benches.measure.backends import Backends, accepts, find
 from benches.measure.outcome import Failed, NotYet
 from benches.measure.process import ROOT, Child, Server, run
 from benches.measure.settings import Settings
+from benches.operations.client_aiohttp import CONCURRENT
 from benches.rows import TABLES, Row
 from tests.interpreter import DEBUG_BUILD
 
@@ -133,6 +138,28 @@ def test_the_programs_that_clients_talk_to_are_stopped() -> None:
         port = int(url.rpartition(":")[2])
         assert accepts(port)
     assert not accepts(port)
+
+
+def test_nginx_keeps_the_connections_of_all_loops() -> None:
+    """A client that finds its connections closed connects anew, which takes longer than its requests."""
+    machine.raise_file_limit()
+    connections = CONCURRENT * len(FACTORIES)
+    with Backends() as backends, ExitStack() as stack, selectors.DefaultSelector() as selector:
+        try:
+            url = backends.address("nginx", None)
+        except Failed as error:
+            pytest.skip(str(error))
+        port = int(url.strip("/").rpartition(":")[2])
+        for _ in range(connections):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"Hello, world!"):
+                data = client.recv(4096)
+                assert data
+                answer += data
+            selector.register(client, selectors.EVENT_READ)
+        assert len(selector.select(0)) == 0
 
 
 def python(program: str) -> list[str]:
