@@ -19,6 +19,7 @@ from benches.loops import FACTORIES, FLOOR, NO_LOOP, OURS
 from benches.measure.backends import Backends
 from benches.measure.process import ROOT
 from benches.measure.settings import Settings
+from benches.renew import renew
 from benches.rows import TABLES
 from benches.summary import summarize
 
@@ -42,6 +43,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--loops", nargs="+", default=[], choices=[FLOOR, NO_LOOP, *FACTORIES])
     parser.add_argument("--rounds", type=int, help="how often each is measured (3)")
+    parser.add_argument(
+        "--renew",
+        action="store_true",
+        help="with --only: put the rows into the page that is there, in the place of the same ones",
+    )
     parser.add_argument("--list", action="store_true", help="print the keys of the rows, and stop")
     parser.add_argument(
         "--output",
@@ -54,6 +60,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         options.rounds = 1 if options.quick else 3
     if options.rounds < 1:
         parser.error("--rounds is at least 1")
+    if options.renew and (options.quick or options.loops or not options.only):
+        parser.error("--renew goes with --only, for all loops and not --quick")
+    if options.output is None and options.renew:
+        options.output = WHOLE
+    if options.renew and not (options.output / VERSION / "results.json").exists():
+        parser.error(f"no page in {options.output / VERSION} to renew: measure all rows first")
     if options.output is None:
         partial = options.quick or options.only or options.loops
         options.output = PARTIAL if partial else WHOLE
@@ -112,6 +124,8 @@ def main(arguments: Sequence[str]) -> int:
                     took[row[0].table.key] += time.monotonic() - began
     run["took"] = took
     result = {"run": run, "tables": summarize(cells)}
+    if options.renew:
+        result = renew(json.loads((options.output / VERSION / "results.json").read_text()), result)
     write(result, options.output / VERSION)
     index.write(options.output)
     print(f"written to {options.output / VERSION}")

@@ -214,7 +214,7 @@ def _method(run: Mapping[str, Any], measured: Set[str]) -> str:
         "independent of the others; below six it is from the lowest to the highest."
     )
     ways = (way for keys, way in METHODS if keys & measured)
-    return "\n\n".join((rounds, *ways, *_took(run)))
+    return "\n\n".join((rounds, *ways, *_renewed(run), *_took(run)))
 
 
 METHODS: tuple[tuple[Set[str], str], ...] = (
@@ -254,6 +254,15 @@ METHODS: tuple[tuple[Set[str], str], ...] = (
     ),
 )
 """What is to be said of the tables with those keys."""
+
+
+def _renewed(run: Mapping[str, Any]) -> list[str]:
+    """What is to be said of the rows that are of a later run than the others."""
+    return [
+        f"Measured anew in a run of its own, with {note['rounds']} rounds, on {note['date'][:10]} with commit "
+        f"{note['commit']} (load average before: {note['load_average']}): {'; '.join(note['rows'].values())}."
+        for note in run.get("renewed", ())
+    ]
 
 
 def _took(run: Mapping[str, Any]) -> list[str]:
