@@ -89,11 +89,15 @@ impl Place {
 
 /// What stands behind the last dot.
 const fn last_part(qualified_name: &str) -> &str {
-    let mut start = qualified_name.len();
-    while start > 0 && qualified_name.as_bytes()[start - 1] != b'.' {
+    let bytes = qualified_name.as_bytes();
+    let mut start = bytes.len();
+    while start > 0 && bytes[start - 1] != b'.' {
         start -= 1;
     }
-    qualified_name.split_at(start).1
+    match std::str::from_utf8(bytes.split_at(start).1) {
+        Ok(name) => name,
+        Err(_) => qualified_name,
+    }
 }
 
 fn c_string(text: &str) -> PyResult<CString> {
