@@ -204,7 +204,7 @@ def _method(run: Mapping[str, Any], measured: Set[str]) -> str:
     rounds = (
         f"Rounds: {run['rounds']}. In each, row by row, a process a loop is started, bound to {place}; "
         "then all loops take turns, in an order that is shuffled anew: mostly five times a round, fewer "
-        "where a turn is long. In each turn a server is loaded for "
+        "where a turn is long, and more for the latency. In each turn a server is loaded for "
         f"{run['warm_up']} s before it is measured for {run['seconds']} s (HTTP: warmed up once a round, "
         "whole seconds; operations and clients: warmed up once a round, while it is found out how many take "
         "that long; latency: three times as long). CPU is "

@@ -184,6 +184,6 @@ LATENCY = Table(
     True,
     (FLOOR, *FACTORIES),
     (Row("latency", "Protocol, 1 KiB", "protocol", target=1.0),),
-    # What lasts longest scatters most.
+    # The slowest of a thousand messages scatter far more than the mean of all.
     turns=15,
 )

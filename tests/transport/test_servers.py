@@ -426,10 +426,8 @@ def test_the_list_of_connections(changed: str) -> None:
         elif changed == "the server":
             server.__class__ = Server
             server.world = world
-        peers = []
         for number in range(4):
-            peers.append(socket.create_connection(server.sockets[0].getsockname()))
-            world.sockets.append(peers[-1])
+            world.sockets.append(socket.create_connection(server.sockets[0].getsockname()))
             await world.until_saw("connection_made", number + 1)
         first, second, third, last = world.transports
         world.record("all", set(server._clients) == set(world.transports))
