@@ -19,7 +19,7 @@ from benches.loops import FACTORIES, FLOOR, NO_LOOP, OURS
 from benches.measure.backends import Backends
 from benches.measure.process import ROOT
 from benches.measure.settings import Settings
-from benches.renew import renew
+from benches.renew import difference, renew
 from benches.rows import TABLES
 from benches.summary import summarize
 
@@ -86,6 +86,12 @@ def main(arguments: Sequence[str]) -> int:
     if unfit and OURS in {spot.loop for row in rows for spot in row}:
         print(unfit, file=sys.stderr)
         return 2
+    old = None
+    if options.renew:
+        old = json.loads((options.output / VERSION / "results.json").read_text())
+        if told := difference(old["run"]["machine"], machine.describe()):
+            print(f"these rows can't be renewed: {told}; measure all of them", file=sys.stderr)
+            return 2
     machine.raise_file_limit()
     with tempfile.TemporaryDirectory() as directory, Backends() as backends:
         server_core, load_core = machine.cores()
@@ -124,8 +130,8 @@ def main(arguments: Sequence[str]) -> int:
                     took[row[0].table.key] += time.monotonic() - began
     run["took"] = took
     result = {"run": run, "tables": summarize(cells)}
-    if options.renew:
-        result = renew(json.loads((options.output / VERSION / "results.json").read_text()), result)
+    if old is not None:
+        result = renew(old, result)
     write(result, options.output / VERSION)
     index.write(options.output)
     print(f"written to {options.output / VERSION}")

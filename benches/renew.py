@@ -9,17 +9,22 @@ SAME = ("python", "build", "processor", "system")
 """What a machine has to have in common with another for their rows to stand on one page."""
 
 
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Why rows of the machine `now` can't stand beside those of the machine `before`; None if they can."""
+    for what in SAME:
+        if before[what] != now[what]:
+            return f"{what} is not what it was: {now[what]}, not {before[what]}"
+    if _peers(before) != _peers(now):
+        return f"the packages are not what they were: {_peers(now)}, not {_peers(before)}"
+    return None
+
+
 def renew(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """The result `old` with the rows of `new` in the place of the same ones, and with a note of when and on what
     those were measured. Raises ValueError if `old` has not all of them, or the two were not measured on the same."""
-    before, now = old["run"]["machine"], new["run"]["machine"]
-    for what in SAME:
-        if before[what] != now[what]:
-            raise ValueError(f"{what} is not what it was: {now[what]}, not {before[what]}")
-    if _peers(before) != _peers(now):
-        raise ValueError(
-            f"the packages are not what they were: {_peers(now)}, not {_peers(before)}"
-        )
+    now = new["run"]["machine"]
+    if told := difference(old["run"]["machine"], now):
+        raise ValueError(told)
     renewed = {(table["key"], row["key"]): row for table in new["tables"] for row in table["rows"]}
     known = {(table["key"], row["key"]) for table in old["tables"] for row in table["rows"]}
     if missing := renewed.keys() - known:
