@@ -10,11 +10,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyInt, PyString, PyTuple, PyType};
 use socket2::SockAddr;
 
-use super::readers::os_error;
 use super::sockets::{descriptor_of, is_plain, is_plain_class};
 use super::{Loop, boolean, none};
 use crate::ffi::error::both;
-use crate::ffi::{Args, Ref, Signature, error};
+use crate::ffi::{Args, Ref, Signature, error, os_error};
 use crate::method;
 
 /// Begins to connect `sock` to `address`, if that is a stream's socket that doesn't block and the address a literal one of its

@@ -14,8 +14,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::Loop;
-use super::readers::os_error;
-use crate::ffi::Ref;
+use crate::ffi::{Ref, os_error};
 
 /// How long callbacks may run before the next look at the sockets: long enough to spread the cost of the system
 /// call, short beside the time that a message takes on the wire.

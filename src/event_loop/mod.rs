@@ -8,7 +8,7 @@
 //! - `schedule.rs`, `handle.rs`, `timer.rs`: `call_soon`, `call_later`, `call_at`, what they return, and what else waits
 //!   for its time;
 //! - `registrations.rs`: the tokens by which the poller names what is watched;
-//! - `readers.rs`: file descriptors that are watched, by `add_reader` or by a transport;
+//! - `sources.rs`: file descriptors that are watched, and who watches them; `readers.rs`: `add_reader` and its kin;
 //! - `sockets.rs`, `socket_call.rs`, `readiness.rs`: `sock_recv` and its like, the coroutines that they return, and
 //!   what is remembered of their sockets;
 //! - `connect.rs`: connections to literal addresses;
@@ -30,6 +30,7 @@ use pyo3::types::PyBool;
 use crate::ffi::function::mark_coroutine_methods;
 use crate::ffi::{
     Args, Class, ClassCell, Definition, Owned, Ref, Signature, Slot, Traversal, Visit, build, call,
+    os_error,
 };
 use crate::transport::stream::StreamTransport;
 use crate::{attribute, init_slot, method0};
@@ -44,7 +45,7 @@ mod invocation;
 mod io;
 pub mod job;
 mod pipes;
-pub mod readers;
+mod readers;
 mod readiness;
 pub mod ready;
 mod registrations;
@@ -53,15 +54,16 @@ pub mod schedule;
 mod servers;
 mod socket_call;
 pub mod sockets;
+pub mod sources;
 mod thread_safe_handle;
 pub mod timer;
 pub mod work_queue;
 
 use handle::HoldsCallback;
 use io::Io;
-use readers::Source;
 use ready::Ready;
 use registrations::Registrations;
+use sources::Source;
 use timer::Timer;
 
 /// The fields of `ferrio.Loop`.
@@ -213,7 +215,7 @@ impl Loop {
         if self.asleep.get()
             && let Some(io) = self.io.borrow().as_ref().and_then(Io::own)
         {
-            io.waker.wake().map_err(readers::os_error)?;
+            io.waker.wake().map_err(os_error)?;
         }
         Ok(())
     }
@@ -279,7 +281,7 @@ fn current_thread() -> u64 {
 
 fn init(this: Ref<'_, '_, Loop>, args: &Args<'_, '_>) -> PyResult<()> {
     let [] = args.parse(&Signature { name: "Loop", parameters: [], positional: 0, required: 0 })?;
-    this.io.replace(Some(Io::open().map_err(readers::os_error)?));
+    this.io.replace(Some(Io::open().map_err(os_error)?));
     Ok(())
 }
 
@@ -381,7 +383,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
     handle::define(py)?;
     socket_call::define(py)?;
     job::define(py)?;
-    io::count_forks().map_err(readers::os_error)?;
+    io::count_forks().map_err(os_error)?;
     let mut methods = vec![
         method0!(
             Loop,

@@ -20,8 +20,8 @@ use socket2::{Domain, SockRef, Type};
 
 use super::Loop;
 use super::handle::Handle;
-use super::readers::{Direction, Source, Watcher};
 use super::sockets::descriptor_of;
+use super::sources::{Direction, Source, Watcher};
 use crate::ffi::{Owned, Ref, Slot, Traversal, Visit};
 use crate::task::future::Future;
 

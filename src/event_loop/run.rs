@@ -9,12 +9,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::handle::HoldsCallback;
-use super::readers::os_error;
 use super::ready::Ready;
 use super::{Loop, is_exit, none};
 use crate::combine::timeout::Timeout;
-use crate::ffi::Ref;
 use crate::ffi::error::both;
+use crate::ffi::{Ref, os_error};
 use crate::task;
 
 /// Runs turns until the loop is told to stop: the native part of `run_forever()`.

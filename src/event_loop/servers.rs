@@ -3,7 +3,8 @@
 use pyo3::ffi as capi;
 use pyo3::prelude::*;
 
-use super::readers::{Source, descriptor};
+use super::readers::descriptor;
+use super::sources::Source;
 use super::{Loop, none};
 use crate::ffi::{Args, Ref, Signature};
 use crate::transport::listener::Listener;

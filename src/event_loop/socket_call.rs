@@ -5,8 +5,8 @@ use std::os::fd::RawFd;
 
 use pyo3::prelude::*;
 
-use super::readers::Direction;
 use super::sockets::{self, Attempt, Operation};
+use super::sources::Direction;
 use super::{Loop, none};
 use crate::define_coroutine;
 use crate::ffi::call::Sent;

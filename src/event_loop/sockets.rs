@@ -14,11 +14,11 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyType};
 
 use super::Loop;
-use super::readers::{Direction, os_error};
 use super::socket_call::{self, SocketCall};
+use super::sources::Direction;
 use crate::ffi::buffer::{ReadableBuffer, WritableBuffer};
 use crate::ffi::frame::Place;
-use crate::ffi::{Args, Ref, Signature, error};
+use crate::ffi::{Args, Ref, Signature, error, os_error};
 use crate::method;
 use crate::transport::read::{LANDING, READ_SIZE};
 

@@ -17,8 +17,10 @@ use pyo3::types::{PyAny, PyInt};
 
 use super::io::forks;
 use super::job::Job;
-use super::{boolean, none, readers};
-use crate::ffi::{Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build};
+use super::{boolean, none};
+use crate::ffi::{
+    Args, Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, os_error,
+};
 use crate::{init_slot, method, method0, method1};
 
 /// One thing for a worker to do.
@@ -146,7 +148,7 @@ impl WorkQueue {
             told
         });
         self.rising.set(self.rising.get() - 1);
-        told.map_err(readers::os_error)
+        told.map_err(os_error)
     }
 }
 
@@ -167,7 +169,7 @@ fn work<'py>(this: Ref<'_, 'py, WorkQueue>, args: &Args<'_, 'py>) -> PyResult<Bo
         };
         // The loop goes on while this thread has more to do.
         if let Some(waker) = result.take() {
-            py.detach(|| waker.wake()).map_err(readers::os_error)?;
+            py.detach(|| waker.wake()).map_err(os_error)?;
         }
         match work {
             Work::Job(job) => result = job.get(py).perform(),
@@ -179,7 +181,7 @@ fn work<'py>(this: Ref<'_, 'py, WorkQueue>, args: &Args<'_, 'py>) -> PyResult<Bo
         }
     }
     if let Some(waker) = result {
-        waker.wake().map_err(readers::os_error)?;
+        waker.wake().map_err(os_error)?;
     }
     none(this)
 }

@@ -11,6 +11,7 @@
 //! - [`Args`]: the arguments of a call, without making a tuple or a dictionary;
 //! - [`native::Native`]: a C function of the interpreter, called as what it is;
 //! - [`function`]: functions of the module, and such as return coroutines;
+//! - [`os_error`]: the exception for the error of a system call;
 //! - [`frame::Place`]: what names a Rust function in tracebacks;
 //! - [`prefetch`]: hints to the processor which memory is needed soon.
 //!
@@ -36,6 +37,7 @@ pub mod function;
 mod life;
 pub mod method;
 pub mod native;
+mod os_error;
 pub mod prefetch;
 pub mod reference;
 pub mod slot;
@@ -43,5 +45,6 @@ mod trashcan;
 
 pub use args::{Args, Rest, Signature};
 pub use class::{Class, ClassCell, Definition, Extends, build};
+pub use os_error::os_error;
 pub use reference::{Owned, Ref};
 pub use slot::{Slot, Traversal, Visit};

@@ -7,8 +7,7 @@ use pyo3::prelude::*;
 
 use super::info::SocketTransport;
 use super::stream::none;
-use crate::event_loop::readers::os_error;
-use crate::ffi::Ref;
+use crate::ffi::{Ref, os_error};
 
 /// A transport that ends as those of sockets do.
 pub trait Closing: SocketTransport {

@@ -11,9 +11,11 @@ use socket2::{SockAddr, SockRef, Socket};
 
 use super::address::Address;
 use super::stream::StreamTransport;
-use crate::event_loop::readers::{Source, os_error};
+use crate::event_loop::sources::Source;
 use crate::event_loop::{Loop, is_exit};
-use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
+use crate::ffi::{
+    Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call, os_error,
+};
 use crate::method0;
 
 /// How long accepting rests when file descriptors or memory ran out, in seconds: asyncio's own delay.

@@ -17,8 +17,8 @@ use super::life::Transport;
 use super::stream::none;
 use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
-use crate::event_loop::readers::{Direction, os_error};
-use crate::ffi::{Class, Owned, Ref, Rest, Slot, Traversal, Visit, call, error};
+use crate::event_loop::sources::Direction;
+use crate::ffi::{Class, Owned, Ref, Rest, Slot, Traversal, Visit, call, error, os_error};
 
 /// The fields of both ends.
 #[derive(Default)]

@@ -15,9 +15,8 @@ use pyo3::types::{PyBool, PyBytes};
 use super::life::Transport;
 use super::stream::{StreamTransport, none};
 use super::tls::TlsTransport;
-use crate::event_loop::readers::os_error;
-use crate::ffi::Ref;
 use crate::ffi::buffer::{BytesBuilder, WritableBuffer, as_uninit};
+use crate::ffi::{Ref, os_error};
 use crate::method0;
 use crate::streams::{self, Landing, RECEIVE_SIZE, StreamReader};
 

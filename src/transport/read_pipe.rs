@@ -14,8 +14,8 @@ use super::life::Transport;
 use super::pipe::{Pipe, PipeEnd, pipe_attributes, pipe_methods};
 use super::read::LANDING;
 use super::stream::none;
-use crate::event_loop::readers::{Direction, os_error};
-use crate::ffi::{Class, ClassCell, Definition, Ref, Traversal, Visit, build};
+use crate::event_loop::sources::Direction;
+use crate::ffi::{Class, ClassCell, Definition, Ref, Traversal, Visit, build, os_error};
 use crate::streams::{self, Landing};
 use crate::{method0, unary_slot};
 

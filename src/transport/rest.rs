@@ -5,7 +5,7 @@ use std::cell::Cell;
 use pyo3::prelude::*;
 
 use super::info::SocketTransport;
-use crate::event_loop::readers::Source;
+use crate::event_loop::sources::Source;
 use crate::ffi::Ref;
 
 /// A transport that rests while nothing is wanted of its socket. As with asyncio, one that nobody keeps is closed then.

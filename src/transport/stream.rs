@@ -25,12 +25,14 @@ use super::{clients, gather, read, sendfile};
 use crate::event_loop::Loop;
 use crate::event_loop::connect::is_tcp;
 use crate::event_loop::handle::Handle;
-use crate::event_loop::readers::{Source, os_error};
 use crate::event_loop::ready::Ready;
 use crate::event_loop::sockets::is_plain;
+use crate::event_loop::sources::Source;
 use crate::ffi::error::both;
 use crate::ffi::prefetch::prefetch;
-use crate::ffi::{Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call};
+use crate::ffi::{
+    Class, ClassCell, Definition, Owned, Ref, Slot, Traversal, Visit, build, call, os_error,
+};
 use crate::streams;
 use crate::{attribute, method_named1, method0, unary_slot};
 

@@ -14,10 +14,9 @@ use super::close::Closing;
 use super::gather::{gathered, is_sent_at_once, send_gathered};
 use super::life::{Transport, count_lost_write};
 use super::stream::{StreamTransport, none};
-use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::{KeptBytes, ReadableBuffer};
 use crate::ffi::error::both;
-use crate::ffi::{Ref, Traversal, Visit};
+use crate::ffi::{Ref, Traversal, Visit, os_error};
 use crate::{method_named1, method0};
 
 const WRITE_ERROR: &str = "Fatal write error on socket transport";

@@ -16,8 +16,8 @@ use super::limits::{FlowControl, Limits, flow_control_methods};
 use super::pipe::{Pipe, PipeEnd, pipe_attributes, pipe_methods};
 use super::stream::none;
 use super::write::{Chunk, Given};
-use crate::event_loop::readers::{Direction, os_error};
-use crate::ffi::{Class, ClassCell, Definition, Ref, Traversal, Visit, build};
+use crate::event_loop::sources::Direction;
+use crate::ffi::{Class, ClassCell, Definition, Ref, Traversal, Visit, build, os_error};
 use crate::{method_named1, method0, unary_slot};
 
 const WRITE_ERROR: &str = "Fatal write error on pipe transport";

@@ -15,8 +15,7 @@ use socket2::{SockAddr, SockRef};
 
 use super::{DatagramTransport, Way};
 use crate::event_loop::is_exit;
-use crate::event_loop::readers::os_error;
-use crate::ffi::Ref;
+use crate::ffi::{Ref, os_error};
 use crate::transport::read::{LANDING, READ_SIZE};
 
 /// How many datagrams one turn receives at the most, so that one busy socket doesn't starve the others.

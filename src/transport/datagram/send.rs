@@ -18,10 +18,9 @@ use socket2::{SockAddr, SockRef};
 
 use super::{Connection, DatagramTransport, Way};
 use crate::event_loop::is_exit;
-use crate::event_loop::readers::os_error;
 use crate::ffi::buffer::ReadableBuffer;
 use crate::ffi::error::both;
-use crate::ffi::{Args, Ref, Signature, Slot, Traversal, Visit, call};
+use crate::ffi::{Args, Ref, Signature, Slot, Traversal, Visit, call, os_error};
 use crate::transport::stream::none;
 use crate::transport::write::warn_lost;
 use crate::{method, method0};
