@@ -54,6 +54,15 @@ class Loop(UnixSockets, Connections, Names, Sendfile, Signals, Subprocesses, asy
         if in_main_thread():
             self._open_signals()
 
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if callable(value):
+            self._note_replaced()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._note_replaced()
+
     def run_forever(self) -> None:
         """Run until `stop()` is called.
 

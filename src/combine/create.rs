@@ -7,10 +7,10 @@ use pyo3::types::PyDict;
 
 use super::ended::loop_of;
 use super::running_loop;
+use crate::event_loop::overrides::direct;
 use crate::ffi::{Args, Ref, Signature, error};
 use crate::stdlib::stdlib;
 use crate::task::future::cast_exact;
-use crate::task::schedule::direct;
 use crate::task::{Task, is_plain_coroutine, start};
 
 const CREATE: Signature<3> = Signature {

@@ -9,6 +9,7 @@ use super::create::ensure_future;
 use super::ended::{self, Ended};
 use super::none;
 use super::watcher::Watcher;
+use crate::event_loop::overrides::direct;
 use crate::ffi::method::HiddenMethod;
 use crate::ffi::{
     Args, Class, ClassCell, Definition, Owned, Ref, Signature, Slot, Traversal, Visit, build,
@@ -20,7 +21,6 @@ use crate::task::create_future;
 #[cfg(Py_3_14)]
 use crate::task::current;
 use crate::task::future::cast_exact;
-use crate::task::schedule::direct;
 
 /// What stands between the future that is shielded and the one that `shield` returned.
 #[derive(Default)]

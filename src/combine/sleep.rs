@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use super::{none, running_loop};
 use crate::define_coroutine;
 use crate::event_loop::Loop;
+use crate::event_loop::overrides::direct;
 use crate::event_loop::schedule::number;
 use crate::event_loop::timer::Timer;
 use crate::ffi::call::Sent;
@@ -17,7 +18,6 @@ use crate::ffi::{Args, Ref, Signature, Slot, Traversal, Visit};
 use crate::stdlib::stdlib;
 use crate::task::coroutine::{Body, Coroutine, Identity, Resume};
 use crate::task::create_future;
-use crate::task::schedule::direct;
 
 /// What the coroutine of `sleep` keeps.
 #[derive(Default)]

@@ -14,12 +14,12 @@ use pyo3::types::{PyDict, PyList, PySet};
 use super::ended::{self, Ended};
 use super::none;
 use super::watcher::Watcher;
+use crate::event_loop::overrides::direct;
 use crate::ffi::method::HiddenMethod;
 use crate::ffi::{Args, Class, ClassCell, Ref, Slot, Traversal, Visit};
 use crate::method1;
 use crate::task::callbacks::Callback;
 use crate::task::future::{Future, cast_exact};
-use crate::task::schedule::direct;
 
 mod class;
 mod exit;

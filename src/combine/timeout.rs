@@ -13,6 +13,7 @@ use pyo3::types::{PyFloat, PyString, PyType};
 
 use super::{ended, none, running_loop, running_task};
 use crate::event_loop::Loop;
+use crate::event_loop::overrides::direct;
 use crate::event_loop::schedule::number;
 use crate::event_loop::timer::Timer;
 use crate::ffi::call::Sent;
@@ -24,7 +25,6 @@ use crate::ffi::{
 use crate::stdlib::stdlib;
 use crate::task::Task;
 use crate::task::coroutine::{Body, Coroutine, Identity, Resume};
-use crate::task::schedule::direct;
 use crate::{define_coroutine, init_slot, method, method_named1, method0, unary_slot};
 
 /// Where a time-out stands.

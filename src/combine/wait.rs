@@ -13,6 +13,7 @@ use super::ended::{self, Ended};
 use super::watcher::Watcher;
 use super::{none, running_loop};
 use crate::event_loop::Loop;
+use crate::event_loop::overrides::direct;
 use crate::event_loop::schedule::number;
 use crate::event_loop::timer::Timer;
 use crate::ffi::call::Sent;
@@ -24,7 +25,6 @@ use crate::task::coroutine::{Body, Coroutine, Identity, Resume};
 #[cfg(Py_3_14)]
 use crate::task::current;
 use crate::task::future::{Future, cast_exact};
-use crate::task::schedule::direct;
 use crate::task::{create_future, is_coroutine};
 use crate::{define_coroutine, method1};
 

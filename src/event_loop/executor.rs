@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use super::job::Job;
 use super::work_queue::WorkQueue;
 use super::{Loop, boolean, truth};
+use crate::event_loop::overrides::direct;
 use crate::ffi::{Args, Ref, Signature};
-use crate::task::schedule::direct;
 use crate::{attribute, method, task};
 
 const RUN_IN_EXECUTOR: Signature<2> = Signature {

@@ -7,6 +7,7 @@
 //! - `ready.rs`, `run.rs`: the queue of what runs next, and the turn that runs it;
 //! - `schedule.rs`, `handle.rs`, `timer.rs`: `call_soon`, `call_later`, `call_at`, what they return, and what else waits
 //!   for its time;
+//! - `overrides.rs`: the methods of all these that a program may put its own in the place of;
 //! - `registrations.rs`: the tokens by which the poller names what is watched;
 //! - `sources.rs`: file descriptors that are watched, and who watches them; `readers.rs`: `add_reader` and its kin;
 //! - `sockets.rs`, `socket_call.rs`, `readiness.rs`: `sock_recv` and its like, the coroutines that they return, and
@@ -44,6 +45,7 @@ pub mod handle;
 mod invocation;
 mod io;
 pub mod job;
+pub mod overrides;
 mod pipes;
 mod readers;
 mod readiness;
@@ -97,6 +99,8 @@ pub struct Loop {
     asleep: Cell<bool>,
     /// Whether asyncio's record of the current task names one of this loop's.
     pub has_current_task: Cell<bool>,
+    /// Whether methods that are gone around are attributes of this loop alone.
+    pub replaced: Cell<bool>,
     /// Counts the turns, so that a transport knows the writes of this one.
     turn: Cell<u64>,
 }
@@ -240,9 +244,7 @@ impl Loop {
     /// Lets `timer` become ready at `when`, in seconds of the loop's clock.
     #[inline]
     pub fn add_timer(&self, when: f64, timer: Timer) -> TimerKey {
-        // A float's conversion saturates: what lies before the clock's zero is due, infinity never is.
-        let deadline = (when * 1e9) as u64;
-        self.timers.borrow_mut().insert(deadline, timer)
+        self.timers.borrow_mut().insert(timer::deadline(when), timer)
     }
 
     /// The loop's clock, in seconds: `time.monotonic()`.
@@ -419,6 +421,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, pyo3::types::PyType>> {
         method0!(Loop, c"_run", run::run, c"_run($self)\n--\n\nRun turns until stop() is called."),
     ];
     methods.extend(schedule::methods());
+    methods.extend(overrides::methods());
     methods.extend(readers::methods());
     methods.extend(sockets::methods());
     methods.extend(connect::methods());

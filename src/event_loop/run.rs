@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 
 use super::handle::HoldsCallback;
 use super::ready::Ready;
-use super::{Loop, is_exit, none};
+use super::{Loop, is_exit, none, timer};
 use crate::combine::timeout::Timeout;
 use crate::ffi::error::both;
 use crate::ffi::{Ref, os_error};
@@ -69,14 +69,17 @@ impl Loop {
         }
         let now = clock::now();
         if self.is_idle() {
-            let timeout =
-                self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
-            self.poll(this, timeout.map(Duration::from_nanos))?;
+            let due = self.timers.borrow_mut().next_deadline();
+            let timeout = match due {
+                Some(due) => Some(Duration::from_nanos(due.saturating_sub(Self::now(this)?))),
+                None => None,
+            };
+            self.poll(this, timeout)?;
         } else if self.io.borrow().as_ref().is_some_and(|io| io.pace.due(now)) {
             Self::leave_parent(this)?;
             self.poll(this, Some(Duration::ZERO))?;
         }
-        self.queue_due_timers(py);
+        self.queue_due_timers(this)?;
         let outcome = self.run_batch(this);
         // Also when the turn ends early: what was written is sent, as asyncio would have sent it.
         let flushed = self.flush(this);
@@ -163,7 +166,12 @@ impl Loop {
             }
             Ready::Wake(future) => {
                 let future = future.get(py);
-                if future.done() { Ok(()) } else { future.set_result(py.None().into_bound(py)) }
+                let woken = if future.done() {
+                    Ok(())
+                } else {
+                    future.set_result(py.None().into_bound(py))
+                };
+                woken.or_else(|error| Self::callback_failed(this, error, future.as_any()))
             }
             Ready::Timeout(timeout) => {
                 let timeout = timeout.get(py);
@@ -268,16 +276,26 @@ impl Loop {
         py.check_signals()
     }
 
-    /// Queues the timers whose time has come, earliest first.
-    fn queue_due_timers(&self, py: Python<'_>) {
-        if self.timers.borrow().is_empty() {
-            return;
+    /// The present instant, as a deadline. Raises what a `time()` of the program's own raises.
+    fn now(this: Ref<'_, '_, Self>) -> PyResult<u64> {
+        match Self::own_time(this)? {
+            None => Ok(timer::now()),
+            Some(time) => time.extract().map(timer::deadline),
         }
-        let now = clock::now() + clock::resolution();
+    }
+
+    /// Queues the timers whose time has come, earliest first.
+    ///
+    /// Raises what a `time()` of the program's own raises.
+    fn queue_due_timers(&self, this: Ref<'_, '_, Self>) -> PyResult<()> {
+        if self.timers.borrow().is_empty() {
+            return Ok(());
+        }
+        let now = Self::now(this)?.saturating_add(clock::resolution());
         loop {
             let due = self.timers.borrow_mut().pop_due(now);
-            let Some(timer) = due else { break };
-            self.push(timer.due(py));
+            let Some(timer) = due else { return Ok(()) };
+            self.push(timer.due(this.py()));
         }
     }
 
@@ -302,10 +320,11 @@ impl Loop {
         let py = this.py();
         let streams: Vec<_> =
             this.flushes.borrow().iter().map(|stream| stream.clone_ref(py)).collect();
+        let mut outcome = Ok(());
         for stream in &streams {
-            stream.get(py).send_early()?;
+            outcome = both(py, outcome, stream.get(py).send_early());
         }
-        none(this)
+        outcome.and_then(|()| none(this))
     }
 
     /// Reports an exception that nobody above could handle; `KeyboardInterrupt` and `SystemExit` are returned.

@@ -125,9 +125,10 @@ fn call_at<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Boun
 fn call_later<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     let ([delay, callback, context], rest) = args.parse_with_rest(&CALL_LATER)?;
     let delay = moment(delay, this.py(), "delay must not be None")?;
-    let when = match number(&delay) {
-        Some(delay) => this.seconds() + delay,
-        None => PyFloat::new(this.py(), this.seconds()).add(delay)?.extract()?,
+    let when = match (Loop::own_time(this)?, number(&delay)) {
+        (None, Some(delay)) => this.seconds() + delay,
+        (None, None) => PyFloat::new(this.py(), this.seconds()).add(delay)?.extract()?,
+        (Some(time), _) => time.add(delay)?.extract()?,
     };
     this.check_callable()?;
     schedule(this, when, Call::new(this, "call_later", callback, rest, context, copy)?)

@@ -1,5 +1,6 @@
 //! What waits for its time in a loop.
 
+use ferrio_reactor::clock;
 use pyo3::prelude::*;
 
 use super::handle::TimerHandle;
@@ -7,6 +8,24 @@ use super::ready::Ready;
 use crate::combine::timeout::Timeout;
 use crate::ffi::{Owned, Traversal, Visit};
 use crate::task::future::Future;
+
+/// `when`, in seconds of the loop's clock, as the timers are ordered by: nanoseconds, whose zero lies in the middle, for a
+/// program's own clock may be anywhere. The conversion saturates: infinity never comes.
+#[inline]
+pub fn deadline(when: f64) -> u64 {
+    instant((when * 1e9) as i64)
+}
+
+/// The present instant of ferrio's clock, as a deadline.
+#[inline]
+pub fn now() -> u64 {
+    instant(clock::now() as i64)
+}
+
+#[inline]
+fn instant(nanoseconds: i64) -> u64 {
+    (nanoseconds as u64) ^ (1 << 63)
+}
 
 /// One thing that becomes ready at its time.
 pub enum Timer {

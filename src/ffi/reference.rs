@@ -70,6 +70,13 @@ impl<'a, 'py, T: Class> Ref<'a, 'py, T> {
         self.object.as_ptr()
     }
 
+    /// Whether the object has more than that many owners.
+    #[inline]
+    pub fn is_owned_beyond(self, owners: isize) -> bool {
+        // SAFETY: a live object.
+        unsafe { ffi::Py_REFCNT(self.as_ptr()) > owners }
+    }
+
     /// The fields, for as long as the object is borrowed.
     #[inline]
     pub fn fields(self) -> &'a T {

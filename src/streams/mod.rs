@@ -15,8 +15,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
+use crate::event_loop::overrides;
 use crate::ffi::{Class, Owned, Ref};
-use crate::task::{self, schedule};
+use crate::task;
 
 mod accept;
 mod buffer;
@@ -128,7 +129,7 @@ pub fn define(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[inline]
 fn create_future<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
-    match schedule::direct(event_loop)? {
+    match overrides::direct(event_loop)? {
         Some(event_loop) => Ok(task::create_future(event_loop)?.into_any(py)),
         None => event_loop.call_method0(intern!(py, "create_future")),
     }

@@ -12,7 +12,7 @@ use super::callbacks::{Callback, Callbacks};
 use super::schedule;
 use super::task::Task;
 use crate::combine::gather::Gathering;
-use crate::event_loop::Loop;
+use crate::event_loop::{Loop, overrides};
 use crate::ffi::{Class, ClassCell, Owned, Ref, Slot, Traversal, Visit, error};
 use crate::stdlib::stdlib;
 
@@ -57,6 +57,12 @@ impl Future {
     #[inline]
     pub fn block(&self) {
         self.blocking.set(true);
+    }
+
+    /// Whether its death may call Python code: that of a result, or the loop's exception handler.
+    #[inline]
+    pub fn dies_loudly(&self, py: Python<'_>) -> bool {
+        self.log_traceback.get() || self.result.get(py).is_some_and(|result| !result.is_none())
     }
 
     /// Whether it was cancelled.
@@ -171,6 +177,12 @@ impl<'py> Ref<'_, 'py, Future> {
     /// The loop, when its ready queue may be filled without its `call_soon`.
     #[inline]
     pub fn direct_loop(&self) -> Option<Owned<Loop>> {
+        self.native_loop().filter(|event_loop| !event_loop.get(self.py()).replaced.get())
+    }
+
+    /// The loop, when it is ferrio's and its class has ferrio's methods, whatever a program has set on the loop alone.
+    #[inline]
+    pub fn native_loop(&self) -> Option<Owned<Loop>> {
         let event_loop =
             if self.direct.get() { self.event_loop.get(self.py())? } else { return None };
         // SAFETY: `direct` is only true while `event_loop` holds a ferrio loop: `init` sets both, and `clear` unsets
@@ -188,15 +200,14 @@ impl<'py> Ref<'_, 'py, Future> {
             Some(event_loop) if !event_loop.is_none() => event_loop,
             _ => stdlib(py).get_event_loop.bind(py).call0()?,
         };
-        let debug = match schedule::direct(&event_loop)? {
+        let debug = match overrides::direct(&event_loop)? {
             Some(native) => {
                 let debug = native.debug();
-                self.event_loop.set(event_loop);
-                self.direct.set(true);
+                self.set_loop(event_loop, true);
                 debug
             }
             None => {
-                self.event_loop.set(event_loop.clone());
+                self.set_loop(event_loop.clone(), false);
                 event_loop.call_method0(intern!(py, "get_debug"))?.is_truthy()?
             }
         };
@@ -204,6 +215,15 @@ impl<'py> Ref<'_, 'py, Future> {
             self.note_source()?;
         }
         Ok(())
+    }
+
+    #[inline]
+    fn set_loop(self, event_loop: Bound<'py, PyAny>, direct: bool) {
+        let old_loop = self.event_loop.take(self.py());
+        self.event_loop.set(event_loop);
+        self.direct.set(direct);
+        // Only now that both fields say the same: what ends with it may initialise the future again.
+        drop(old_loop);
     }
 
     /// What `__init__` does to a future that it has initialised before.

@@ -3,8 +3,6 @@
 //! On any loop: through its `call_soon`. On ferrio's own, if nobody has overridden that: straight into the ready queue,
 //! a task as itself.
 
-use std::cell::Cell;
-
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -13,33 +11,11 @@ use super::callbacks::Callback;
 use super::future::Future;
 use super::step;
 use super::task::Task;
-use crate::event_loop::Loop;
 use crate::event_loop::handle::Handle;
+use crate::event_loop::overrides::direct;
 use crate::event_loop::ready::Ready;
-use crate::ffi::{Class, Ref, Slot, call};
+use crate::ffi::{Ref, call};
 use crate::stdlib::stdlib;
-
-/// The last class of loops that was looked at, and what was found: most programs have one.
-struct Verdict {
-    class: Slot,
-    direct: Cell<bool>,
-}
-
-// SAFETY: touched with the GIL held only (invariant 1 of the room `ffi`).
-unsafe impl Sync for Verdict {}
-
-/// `event_loop` as a loop whose ready queue may be filled without its `call_soon`, and whose futures may be made without
-/// its `create_future`, if it is one.
-#[inline]
-pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref<'a, 'py, Loop>>> {
-    static LAST: Verdict = Verdict { class: Slot::empty(), direct: Cell::new(false) };
-    if LAST.class.as_ptr() != event_loop.get_type_ptr().cast() {
-        LAST.direct.set(is_direct(event_loop)?);
-        LAST.class.set(event_loop.get_type().into_any());
-    }
-    // SAFETY: `is_direct` found that the class is ferrio's or derives from it.
-    Ok(LAST.direct.get().then(|| unsafe { Ref::from_ptr(event_loop.py(), event_loop.as_ptr()) }))
-}
 
 /// `event_loop.create_future()`. Raises what that raises.
 #[inline]
@@ -49,32 +25,6 @@ pub fn create_future<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py,
         Some(native) => super::create_future(native).map(|future| future.into_any(py)),
         None => event_loop.call_method0(intern!(py, "create_future")),
     }
-}
-
-/// Whether `event_loop` is ferrio's, with all the methods from there that are gone around.
-#[cold]
-fn is_direct(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if Ref::<Loop>::cast(event_loop).is_none() {
-        return Ok(false);
-    }
-    let py = event_loop.py();
-    let (class, ours) = (event_loop.get_type(), Loop::class().get(py));
-    let names = [
-        intern!(py, "call_soon"),
-        intern!(py, "call_soon_threadsafe"),
-        intern!(py, "call_at"),
-        intern!(py, "call_later"),
-        intern!(py, "create_future"),
-        intern!(py, "create_task"),
-        intern!(py, "get_debug"),
-        intern!(py, "time"),
-    ];
-    for name in names {
-        if !class.getattr(name)?.is(&ours.getattr(name)?) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Lets `task` have its turn. Raises what the loop's `call_soon` raises.

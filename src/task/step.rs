@@ -27,13 +27,17 @@ pub fn run(task: Ref<'_, '_, Task>) -> PyResult<()> {
     let py = task.py();
     // Both are there until the garbage collector finds that nobody waits for the task.
     let (Some(event_loop), Some(context)) =
-        (task.up::<Future>().direct_loop(), task.context.get(py))
+        (task.up::<Future>().native_loop(), task.context.get(py))
     else {
         return Ok(());
     };
     let event_loop = event_loop.get(py);
     let outcome =
         current::enter(event_loop, task).and_then(|()| call::in_context(&context, || resume(task)));
+    // The queue and the record of the current task are its last owners: whoever its end calls shall find no current task.
+    if task.done() && !task.is_owned_beyond(2) && task.dies_loudly(py) {
+        current::clear(event_loop)?;
+    }
     match outcome {
         Ok(()) => Ok(()),
         Err(error) => failed(event_loop, task, error),

@@ -6,6 +6,7 @@ import gc
 import sys
 from typing import Any
 
+import ferrio
 import pytest
 
 Loop = asyncio.AbstractEventLoop
@@ -116,3 +117,24 @@ def test_a_protocol_s_exception_in_debug_mode_is_logged_as_such(
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
     assert errors[0].getMessage().startswith("Fatal error: protocol.data_received() call failed.\n")
+
+
+@pytest.mark.parametrize("sleep", [asyncio.sleep, ferrio.sleep])
+def test_what_the_end_of_a_sleep_raises_is_reported(loop: Loop, sleep: Any) -> None:
+    heard: list[Any] = []
+    loop.set_exception_handler(lambda _, context: heard.append(context["exception"]))
+    loop.set_debug(True)
+
+    async def no_callback(_: Any) -> None:
+        pass
+
+    async def main() -> str:
+        waiting = sleep(0.001)
+        waiting.send(None).add_done_callback(no_callback)
+        await asyncio.sleep(0.01)
+        waiting.close()
+        return "goes on"
+
+    assert loop.run_until_complete(main()) == "goes on"
+    [error] = heard
+    assert isinstance(error, TypeError)

@@ -35,6 +35,26 @@ def test_an_exception_that_is_retrieved_is_not(loop, reported):
     assert reported == []
 
 
+def test_no_task_is_the_current_one_when_one_that_nobody_keeps_dies(loop):
+    current = []
+    loop.set_exception_handler(lambda _, context: current.append(asyncio.current_task(loop)))
+
+    async def fails():
+        raise ValueError
+
+    async def runs():
+        current.append("runs")
+
+    async def main():
+        loop.create_task(fails())
+        loop.create_task(runs())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(main())
+    assert current == [None, "runs"]
+
+
 def test_a_task_s_exception_is_reported_by_its_class_s_name(loop, reported):
     class Mine(ferrio.Task):
         pass

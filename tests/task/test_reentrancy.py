@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import sys
 
 import ferrio
 import pytest
@@ -254,3 +255,28 @@ def test_a_task_woken_by_hand_is_not_confused(loop):
             return None
 
     assert loop.run_until_complete(main()) == "told"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="a future is initialised once")
+@pytest.mark.parametrize("last", ["asyncio", "ferrio"])
+def test_a_result_that_initialises_its_future_again_when_it_goes(last):
+    loops = {"asyncio": asyncio.SelectorEventLoop(), "ferrio": ferrio.new_event_loop()}
+    outer = loops.pop(last)
+    [(_, inner)] = loops.items()
+
+    class Evil:
+        def __del__(self):
+            future.__init__(loop=inner)
+
+    future = ferrio.Future(loop=inner)
+    future.set_result(Evil())
+    future.__init__(loop=outer)
+    assert future.get_loop() is outer
+    called = []
+    future.add_done_callback(called.append)
+    future.set_result(None)
+    outer.call_soon(outer.stop)
+    outer.run_forever()
+    assert called == [future]
+    inner.close()
+    outer.close()

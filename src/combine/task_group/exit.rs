@@ -11,11 +11,11 @@ use super::super::timeout::{cancelling, uncancel};
 use super::super::{ended, none, running_loop};
 use super::{TaskGroup, abort, cancel, is_base_error};
 use crate::define_coroutine;
+use crate::event_loop::overrides::direct;
 use crate::ffi::call::Sent;
 use crate::ffi::{Ref, Slot, Traversal, Visit, error};
 use crate::stdlib::stdlib;
 use crate::task::coroutine::{Body, Coroutine, Identity, Resume};
-use crate::task::schedule::direct;
 use crate::task::{create_future, current};
 
 /// What the coroutine of `__aenter__` keeps.
