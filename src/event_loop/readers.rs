@@ -72,6 +72,9 @@ fn add<'py>(
     let fd = descriptor(&file)?;
     let handle = Handle::create(this, callback.to_owned(), rest, call::copy_context(py)?)?;
     Loop::set_callback(this, fd, direction, Some(handle.clone_ref(py)))?;
+    if !file.is_instance_of::<PyInt>() {
+        this.keep_file(fd, &file);
+    }
     Ok(handle.into_any(py))
 }
 
@@ -81,16 +84,23 @@ fn remove<'py>(
     file: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
-    this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (file,))?;
+    let is_closing = match owner(this, file)? {
+        Some(transport) => transport.call_method0(intern!(py, "is_closing"))?.is_truthy()?,
+        None => false,
+    };
+    if !is_closing {
+        this.as_any().call_method1(intern!(py, "_ensure_fd_no_transport"), (file,))?;
+    }
     if this.closed.get() {
         return boolean(py, false);
     }
-    match descriptor(file) {
-        Ok(fd) => boolean(py, Loop::set_callback(this, fd, direction, None)?),
+    let fd = match descriptor(file) {
+        Ok(fd) => fd,
         // No system has a descriptor of that number.
-        Err(error) if error.is_instance_of::<PyOverflowError>(py) => boolean(py, false),
-        Err(error) => Err(error),
-    }
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => return boolean(py, false),
+        Err(error) => this.named_by(file).ok_or(error)?,
+    };
+    boolean(py, Loop::set_callback(this, fd, direction, None)?)
 }
 
 fn add_reader<'py>(this: Ref<'_, 'py, Loop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -131,15 +141,24 @@ fn remove_writer<'py>(
     remove(this, Direction::Write, file)
 }
 
+/// The transport of this loop that owns the file descriptor, if one does.
+///
+/// Raises `ValueError` for what has no number.
+fn owner<'py>(
+    this: Ref<'_, 'py, Loop>,
+    file: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let index: Option<usize> = number(file)?.extract().ok();
+    Ok(index
+        .and_then(|index| this.sources.borrow().get(index).and_then(|it| it.transport(this.py()))))
+}
+
 /// Raises `RuntimeError` when a transport of this loop owns the file descriptor.
 fn ensure_fd_no_transport<'py>(
     this: Ref<'_, 'py, Loop>,
     file: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let index: Option<usize> = number(file)?.extract().ok();
-    let transport = index
-        .and_then(|index| this.sources.borrow().get(index).and_then(|it| it.transport(this.py())));
-    match transport {
+    match owner(this, file)? {
         Some(transport) => Err(PyRuntimeError::new_err(format!(
             "File descriptor {} is used by transport {}",
             display(file),

@@ -21,7 +21,7 @@ use socket2::{Domain, SockRef, Type};
 use super::Loop;
 use super::handle::Handle;
 use super::sockets::descriptor_of;
-use super::sources::{Direction, Source, Watcher};
+use super::sources::{Direction, Source, Watcher, invalid};
 use crate::ffi::{Owned, Ref, Slot, Traversal, Visit};
 use crate::task::future::Future;
 
@@ -158,7 +158,7 @@ impl Loop {
     /// Lets the next readiness of `socket` in `direction` end `waiter`. Who waited there before waits in vain from
     /// now on, as on asyncio's loops. `stays_registered` tells that the socket may, and is a `socket.socket`, no subclass.
     ///
-    /// Raises `RuntimeError` for a socket that a transport uses, and the system's error.
+    /// Raises `ValueError` for a socket that was closed, `RuntimeError` for one that a transport uses, and the system's error.
     pub fn wake_when_ready<'py>(
         this: Ref<'_, 'py, Self>,
         fd: RawFd,
@@ -168,6 +168,7 @@ impl Loop {
         waiter: Owned<Future>,
     ) -> PyResult<()> {
         let py = this.py();
+        let Ok(index) = usize::try_from(fd) else { return Err(invalid(fd)) };
         let mut waiter = Some(waiter);
         if stays_registered {
             let before = this.known(fd, socket, |known| {
@@ -176,8 +177,7 @@ impl Loop {
             drop(before);
         }
         let Some(waiter) = waiter else { return Ok(()) };
-        let (used, called_back) = match this.sources.borrow().get(usize::try_from(fd).unwrap_or(0))
-        {
+        let (used, called_back) = match this.sources.borrow().get(index) {
             Some(Source::Callbacks { .. }) => (false, true),
             Some(Source::Free | Source::Socket(_) | Source::Listener(_)) | None => (false, false),
             Some(_) => (true, false),
@@ -241,7 +241,7 @@ impl Loop {
                 Some(Source::Socket(known)) => {
                     known.waiter(direction).as_ref().is_some_and(is_waiter)
                 }
-                Some(Source::Callbacks { reader, writer }) => {
+                Some(Source::Callbacks { reader, writer, .. }) => {
                     let watcher = match direction {
                         Direction::Read => reader,
                         Direction::Write => writer,

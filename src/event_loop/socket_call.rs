@@ -133,6 +133,8 @@ fn attempt<'py>(
     this.begin(&future)
 }
 
+const STOP_FAILED: &str = "Exception when a socket that was waited for is watched no more";
+
 /// Takes the end of the wait. Raises `CancelledError` and what else is thrown into the coroutine.
 fn waited<'py>(
     this: Ref<'_, 'py, SocketCall>,
@@ -143,7 +145,9 @@ fn waited<'py>(
     let waiter = this.body.waiter.take(this.py());
     if let (Err(_), Some(waiter)) = (&outcome, waiter) {
         let direction: Direction = this.body.operation.get().direction();
-        Loop::stop_waiting(event_loop, this.body.fd.get(), direction, &waiter)?;
+        // asyncio stops in a callback, whose errors are the loop's to tell.
+        let stopped = Loop::stop_waiting(event_loop, this.body.fd.get(), direction, &waiter);
+        stopped.or_else(|error| Loop::report(event_loop, error, STOP_FAILED, &[]))?;
     }
     outcome.map(drop)
 }

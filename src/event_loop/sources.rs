@@ -26,8 +26,9 @@ pub enum Source {
     /// Nobody.
     #[default]
     Free,
-    /// Callbacks, level-triggered: they are called at every turn while the descriptor is ready.
-    Callbacks { reader: Option<Watcher>, writer: Option<Watcher> },
+    /// Callbacks, level-triggered: they are called at every turn while the descriptor is ready. `file` is the object that the
+    /// program named the descriptor by, if it was no number.
+    Callbacks { file: Slot, reader: Option<Watcher>, writer: Option<Watcher> },
     /// A socket that the loop's socket methods are called with, edge-triggered.
     Socket(KnownSocket),
     /// A transport, edge-triggered: it remembers what it was told.
@@ -78,10 +79,13 @@ impl Source {
     pub fn traverse(&self, visit: &Visit) -> Traversal {
         match self {
             Source::Free => Ok(()),
-            Source::Callbacks { reader, writer } => [reader, writer]
-                .into_iter()
-                .flatten()
-                .try_for_each(|watcher| watcher.traverse(visit)),
+            Source::Callbacks { file, reader, writer } => {
+                visit.slot(file)?;
+                [reader, writer]
+                    .into_iter()
+                    .flatten()
+                    .try_for_each(|watcher| watcher.traverse(visit))
+            }
             Source::Socket(known) => known.traverse(visit),
             Source::Stream(stream) => visit.pointer(stream.as_ptr()),
             Source::Resting(reference) => visit.slot(reference),
@@ -117,7 +121,7 @@ impl Source {
     pub(super) fn interest(&self) -> Option<Interest> {
         match self {
             Source::Free | Source::Resting(_) => None,
-            Source::Callbacks { reader, writer } => {
+            Source::Callbacks { reader, writer, .. } => {
                 Interest::of(reader.is_some(), writer.is_some())
             }
             Source::Socket(_) | Source::Stream(_) | Source::Datagram(_) => Some(Interest::BOTH),
@@ -221,7 +225,7 @@ impl Loop {
         let mut unwanted = None;
         match this.sources.borrow_mut().get_mut(index) {
             None | Some(Source::Free | Source::Resting(_)) => {}
-            Some(Source::Callbacks { reader, writer }) => {
+            Some(Source::Callbacks { reader, writer, .. }) => {
                 let due = [readiness.wakes_reader(), readiness.wakes_writer()];
                 for (direction, watcher) in [reader, writer].into_iter().enumerate() {
                     match watcher {
@@ -284,12 +288,16 @@ impl Loop {
     ) -> PyResult<Option<Watcher>> {
         let py = this.py();
         let mut stays_registered = false;
+        let mut file = Slot::empty();
         let [reader, writer] = match usize::try_from(fd).ok().and_then(|index| {
             match this.sources.borrow().get(index)? {
-                Source::Callbacks { reader, writer } => Some(
-                    [reader, writer]
-                        .map(|watcher| watcher.as_ref().map(|watcher| watcher.clone_ref(py))),
-                ),
+                Source::Callbacks { file: named, reader, writer } => {
+                    file = named.get(py).map_or_else(Slot::empty, Slot::new);
+                    Some(
+                        [reader, writer]
+                            .map(|watcher| watcher.as_ref().map(|watcher| watcher.clone_ref(py))),
+                    )
+                }
                 Source::Socket(known) => {
                     stays_registered = true;
                     Some(known.watchers(py))
@@ -306,8 +314,8 @@ impl Loop {
         }
         let removes = watcher.is_none();
         let (source, old) = match direction {
-            Direction::Read => (Source::Callbacks { reader: watcher, writer }, reader),
-            Direction::Write => (Source::Callbacks { reader, writer: watcher }, writer),
+            Direction::Read => (Source::Callbacks { file, reader: watcher, writer }, reader),
+            Direction::Write => (Source::Callbacks { file, reader, writer: watcher }, writer),
         };
         if source.interest().is_some() {
             this.watch(py, fd, source).inspect_err(|_| {
@@ -329,7 +337,7 @@ impl Loop {
         }
         let sources = self.sources.borrow();
         Some(match usize::try_from(fd).ok().and_then(|index| sources.get(index)) {
-            Some(Source::Callbacks { reader, writer }) => match direction {
+            Some(Source::Callbacks { reader, writer, .. }) => match direction {
                 Direction::Read => reader.is_some(),
                 Direction::Write => writer.is_some(),
             },
@@ -349,6 +357,28 @@ impl Loop {
             Some(Watcher::Waiter(_)) => Ok(true),
             None => Ok(false),
         }
+    }
+
+    /// Keeps the object that the program named `fd` by when it set a callback. As with the stdlib's selectors it stays alive,
+    /// and names the descriptor also after it was closed.
+    pub(super) fn keep_file(&self, fd: RawFd, file: &Bound<'_, PyAny>) {
+        let Ok(index) = usize::try_from(fd) else { return };
+        let before = match self.sources.borrow_mut().get_mut(index) {
+            Some(Source::Callbacks { file: kept, .. }) => {
+                std::mem::replace(kept, Slot::new(file.clone()))
+            }
+            _ => Slot::empty(),
+        };
+        drop(before);
+    }
+
+    /// The descriptor whose callbacks were set with this very object.
+    pub(super) fn named_by(&self, file: &Bound<'_, PyAny>) -> Option<RawFd> {
+        let names = |source: &Source| match source {
+            Source::Callbacks { file: kept, .. } => kept.as_ptr() == file.as_ptr(),
+            _ => false,
+        };
+        self.sources.borrow().iter().position(names)?.try_into().ok()
     }
 }
 

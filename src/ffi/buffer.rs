@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -46,6 +47,17 @@ impl WritableBuffer {
     /// Raises `TypeError` for an object without a buffer and `BufferError` for one that isn't writable.
     pub fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         acquire(object, ffi::PyBUF_WRITABLE).map(WritableBuffer)
+    }
+
+    /// Raises `TypeError` for an object without a writable buffer, in the words in which functions of the interpreter refuse
+    /// their `argument`: `"recv_into() argument 1"`.
+    pub fn of_argument(object: &Bound<'_, PyAny>, argument: &str) -> PyResult<Self> {
+        Self::of(object).or_else(|_| {
+            let kind = object.get_type().name()?;
+            let found = if object.is_none() { "None".into() } else { kind.to_string_lossy() };
+            let message = format!("{argument} must be read-write bytes-like object, not {found}");
+            Err(PyTypeError::new_err(message))
+        })
     }
 
     /// The bytes.

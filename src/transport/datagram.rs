@@ -418,10 +418,12 @@ fn get_address<'py>(this: Ref<'_, 'py, DatagramTransport>) -> PyResult<Bound<'py
     Ok(this.remote.get_or_none(this.py()))
 }
 
-/// A class that derives from `asyncio.Transport` and `asyncio.DatagramTransport`, as asyncio's datagram transports do.
+/// A class that derives from asyncio's base of all transports with a write buffer and from `asyncio.DatagramTransport`, as
+/// asyncio's datagram transports do.
 fn both_interfaces(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let transports = py.import("asyncio.transports")?;
-    let bases = (transports.getattr("Transport")?, transports.getattr("DatagramTransport")?);
+    let bases =
+        (transports.getattr("_FlowControlMixin")?, transports.getattr("DatagramTransport")?);
     let namespace = PyDict::new(py);
     namespace.set_item("__slots__", ())?;
     namespace.set_item("__module__", "ferrio")?;

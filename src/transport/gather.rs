@@ -116,12 +116,9 @@ impl Ref<'_, '_, StreamTransport> {
         if !self.encrypted.get() {
             return Ok(());
         }
-        let py = self.py();
-        let (Some(protocol), Some(context)) = (self.protocol.get(py), self.context.get(py)) else {
-            return Ok(());
-        };
-        match Ref::<TlsTransport>::cast_exact(&protocol) {
-            Some(tls) => call::in_context(&context, || tls.write_backlog()),
+        match self.protocol.get(self.py()) {
+            Some(protocol) => Ref::<TlsTransport>::cast_exact(&protocol)
+                .map_or(Ok(()), |encryption| encryption.write_backlog()),
             None => Ok(()),
         }
     }
@@ -140,7 +137,12 @@ impl Ref<'_, '_, StreamTransport> {
     pub fn flush(self) -> PyResult<()> {
         self.flush_queued.set(false);
         // An interrupt on the way out of the encryption finds its ciphertext here, where nothing else sends it.
-        let encrypted = self.flush_encryption();
+        let encrypted = match self.context.get(self.py()) {
+            Some(context) if self.encrypted.get() => {
+                call::in_context(&context, || self.flush_encryption())
+            }
+            _ => Ok(()),
+        };
         both(self.py(), encrypted, self.flush_gathered())
     }
 

@@ -118,22 +118,23 @@ impl Listener {
             let _gone = socket.set_tcp_nodelay(true);
         }
         let Some(factory) = self.protocol_factory.get(py) else { return Ok(()) };
-        let mut details = Vec::new();
+        let mut made = None;
         let logged =
             if event_loop.debug() { self.log_connection(&socket, &peer, py) } else { Ok(()) };
         let outcome = logged.and_then(|()| call::call0(&factory)).and_then(|protocol| {
-            details.push(("protocol", protocol.clone()));
+            made = Some(protocol.clone());
             let transport = StreamTransport::create(event_loop, &protocol, context.clone())?;
             let transport = transport.get(py);
             transport.take(socket.into(), Some(peer));
-            details.push(("transport", transport.to_any()));
             StreamTransport::belongs_to(transport, self.server.get(py).as_ref(), None)?;
             StreamTransport::start(transport)
         });
         match outcome {
             Err(error) if event_loop.debug() || is_exit(py, &error) => {
                 let message = "Error on transport creation for incoming connection";
-                Loop::report(event_loop, error, message, &details)
+                let protocol = made.filter(|protocol| !protocol.is_none());
+                let details = protocol.map(|protocol| ("protocol", protocol));
+                Loop::report(event_loop, error, message, details.as_slice())
             }
             // asyncio is silent about it outside of debug mode.
             Ok(()) | Err(_) => Ok(()),

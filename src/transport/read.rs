@@ -6,7 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::sync::Once;
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -151,13 +151,8 @@ fn read_into_buffer(
         }
     };
     // The descriptor is looked up after the buffer's own Python code, if it has some, has run.
-    let read = match WritableBuffer::of(&buffer) {
-        Ok(mut bytes) => receive(&transport, bytes.as_uninit()),
-        Err(_) => Err(PyTypeError::new_err(format!(
-            "recv_into() argument 1 must be read-write bytes-like object, not {}",
-            if buffer.is_none() { "None".into() } else { buffer.get_type().name()?.to_string() }
-        ))),
-    };
+    let read = WritableBuffer::of_argument(&buffer, "recv_into() argument 1")
+        .and_then(|mut bytes| receive(&transport, bytes.as_uninit()));
     match read {
         Err(error) => transport.fatal_error(error, READ_ERROR),
         Ok(Read::Empty) => Ok(()),

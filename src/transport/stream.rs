@@ -489,6 +489,8 @@ fn set_protocol<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     // Whether the old one has to pause is its own affair.
     this.pause_protocol_if_full()?;
+    // What was written so far is the old one's to encrypt.
+    this.flush_encryption()?;
     this.set_protocol(protocol)?;
     none(this.py())
 }

@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyTypeError};
 use pyo3::ffi as capi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
@@ -178,7 +178,13 @@ fn writelines<'py>(
             return none(py);
         }
     }
-    let chunks = chunks(list)?;
+    let chunks = match chunks(list) {
+        // asyncio's socket refuses it, which ends the connection.
+        Err(error) if !joins && error.is_instance_of::<PyBufferError>(py) => {
+            return this.fatal_error(error, WRITE_ERROR).and_then(|()| none(py));
+        }
+        chunks => chunks?,
+    };
     if joins {
         check_open(this, "write")?;
     }
@@ -231,7 +237,10 @@ fn chunks(list: &Bound<'_, PyAny>) -> PyResult<Vec<Chunk>> {
 
 /// The error for an item of `writelines` that isn't bytes, as this interpreter's asyncio has it.
 fn refused(data: &Bound<'_, PyAny>, index: usize, error: PyErr) -> PyErr {
-    if !error.is_instance_of::<PyTypeError>(data.py()) {
+    let py = data.py();
+    let is_expected = error.is_instance_of::<PyTypeError>(py)
+        || cfg!(not(Py_3_12)) && error.is_instance_of::<PyBufferError>(py);
+    if !is_expected {
         return error;
     }
     let Ok(kind) = data.get_type().name() else { return error };

@@ -282,7 +282,7 @@ pub fn define(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     methods.extend(flow_control_methods!(WritePipeTransport));
     methods.extend(pipe_methods!(WritePipeTransport));
     build::<WritePipeTransport>(
-        py.import("asyncio.transports")?.getattr("WriteTransport")?.cast()?,
+        py.import("asyncio.transports")?.getattr("_FlowControlMixin")?.cast()?,
         Definition {
             doc: Some(
                 c"The end of a pipe that is written to; also a socket or a character device.",

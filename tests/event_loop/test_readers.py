@@ -1,8 +1,10 @@
 """`add_reader`, `add_writer` and their removal, on real sockets and pipes."""
 
 import asyncio
+import gc
 import os
 import socket
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -221,6 +223,54 @@ def test_a_descriptor_can_be_removed_after_it_was_closed(loop: Loop) -> None:
     os.close(reading)
     os.close(writing)
     assert loop.remove_reader(reading) is True
+
+
+@pytest.mark.parametrize("direction", ["reader", "writer"])
+@pytest.mark.parametrize("end", ["close", "detach"])
+def test_a_socket_can_be_removed_after_it_was_closed(loop: Loop, direction: str, end: str) -> None:
+    called: list[str] = []
+    add, remove = getattr(loop, f"add_{direction}"), getattr(loop, f"remove_{direction}")
+    ours, theirs = socket.socketpair()
+    with theirs:
+        add(ours, called.append, direction)
+        theirs.send(b"x")
+        number = ours.detach() if end == "detach" else ours.close()
+        assert remove(ours) is True
+        turns(loop)
+        with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+            remove(ours)
+        if number is not None:
+            os.close(number)
+    assert called == []
+
+
+def test_a_socket_that_only_the_loop_holds_stays_open(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    reference, number = weakref.ref(ours), ours.fileno()
+    with theirs:
+        loop.add_reader(ours, print)
+        del ours
+        gc.collect()
+        assert reference() is not None
+        assert loop.remove_reader(number) is True
+        gc.collect()
+        assert reference() is None
+
+
+def test_the_descriptor_of_a_closing_transport_has_no_reader_to_remove(loop: Loop) -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+            number = ours.fileno()
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                loop.remove_reader(number)
+            transport.write(bytes(10_000_000))
+            transport.close()
+            assert loop.remove_reader(number) is False
+            transport.abort()
+
+    loop.run_until_complete(main())
 
 
 def test_after_a_failed_removal_nobody_watches_a_closed_descriptor(loop: Loop) -> None:

@@ -345,6 +345,44 @@ def test_a_cancelled_call_takes_nothing():
     assert both(scenario) == [True] * 8 + [b"kept", False]
 
 
+def test_a_call_is_cancelled_after_its_socket_was_closed():
+    class Mine(socket.socket):
+        """asyncio's own way to wait, for which the socket is registered anew each time."""
+
+    async def scenario(loop: Loop) -> list[str]:
+        ours, theirs = socket.socketpair()
+        with theirs, Mine(fileno=ours.detach()) as sock:
+            sock.setblocking(False)
+            tasks = [
+                loop.create_task(loop.sock_recv(sock, 10)),
+                loop.create_task(loop.sock_sendall(sock, bytes(10_000_000))),
+            ]
+            loop.set_exception_handler(lambda _, context: None)
+            await turns()
+            sock.close()
+            for task in tasks:
+                task.cancel()
+            return [await outcome(ended(task)) for task in tasks]
+
+    async def ended(task: asyncio.Task[Any]) -> bool:
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert both(scenario) == ["True", "True"]
+
+
+def test_a_socket_that_is_closed_when_it_is_waited_for():
+    """As another thread may do while a method of the socket has let go of the GIL."""
+
+    async def main() -> None:
+        with socket.socket() as sock:
+            sock.close()
+            with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+                await asyncio.get_running_loop()._sock_writable(sock)  # type: ignore[attr-defined]
+
+    ferrio.run(main())
+
+
 def test_a_cancelled_send_can_be_followed_by_another():
     async def scenario(loop: Loop) -> bool:
         with pair() as (left, right):

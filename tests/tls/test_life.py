@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -459,3 +461,126 @@ def test_is_closing_after_an_error(certificates: Certificates) -> None:
         await world.until_saw("connection_lost")
 
     assert "closing" in names(compare(scenario))
+
+
+class Upgraded(Recorder):
+    """A recorder that keeps the transport below, which it had before the upgrade."""
+
+    below: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.below = transport
+        super().connection_made(transport)
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_the_connection_below_ends_in_data_received(certificates: Certificates, end: str) -> None:
+    encrypted = Encrypted(certificates, TLS13)
+
+    async def scenario(world: World) -> None:
+        def finish(protocol: Any, _: bytes) -> None:
+            world.attempt(end, getattr(protocol.below, end))
+
+        protocol = Upgraded(world, {"data_received": finish})
+        _, _, peer = await encrypted.connect(world, lambda: protocol, "upgraded")
+        await peer.send(b"hello")
+        await world.until_saw("connection_lost")
+
+    assert (end, None) in compare(scenario)
+
+
+def test_what_was_written_is_sent_before_the_connection_below_changes_hands(
+    certificates: Certificates,
+) -> None:
+    encrypted = Encrypted(certificates, TLS13)
+
+    async def scenario(world: World) -> None:
+        protocol = Upgraded(world)
+        transport, _, peer = await encrypted.connect(world, lambda: protocol, "upgraded")
+        transport.write(b"one ")
+        transport.write(b"two")
+        protocol.below.set_protocol(asyncio.Protocol())
+        world.record("peer", await peer.read(7))
+        protocol.below.abort()
+        await world.turns()
+
+    assert ("peer", b"one two") in compare(scenario)
+
+
+def test_a_fork_in_data_received(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written before is sent, and neither process finds anything wrong."""
+    encrypted = Encrypted(certificates, TLS13)
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+
+    async def scenario(world: World) -> None:
+        def fork(protocol: Any, _: bytes) -> None:
+            protocol.transport.write(b"one ")
+            protocol.transport.write(b"two ")
+            with warnings.catch_warnings():
+                # This process has had threads, on some versions a reason to warn.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                child = os.fork()
+            if child == 0:
+                os._exit(len(unraisable))
+            world.record("child", os.waitpid(child, 0)[1])
+            protocol.transport.write(b"three")
+
+        protocol = Recorder(world, {"data_received": fork})
+        transport, _, peer = await encrypted.connect(world, lambda: protocol, "client")
+        await peer.send(b"hello")
+        world.record("peer", await peer.read(13))
+        transport.abort()
+        await world.until_saw("connection_lost")
+
+    events = compare(scenario)
+    assert ("child", 0) in events
+    assert ("peer", b"one two three") in events
+    assert unraisable == []
+
+
+UNFIT = memoryview(b"abcdef")[::2]
+
+
+@pytest.mark.parametrize(
+    ("method", "data"),
+    [("write", UNFIT), ("writelines", [b"one", UNFIT]), ("writelines", [b"one", "two"])],
+    ids=["write", "writelines", "writelines of str"],
+)
+def test_what_can_t_be_encrypted_ends_the_connection(
+    certificates: Certificates, method: str, data: Any
+) -> None:
+    encrypted = Encrypted(certificates, TLS13)
+
+    async def scenario(world: World) -> None:
+        transport, _, peer = await encrypted.connect(world, lambda: Recorder(world), "client")
+        world.attempt(method, lambda: getattr(transport, method)(data))
+        await world.until_saw("connection_lost")
+
+    events = compare(scenario)
+    assert (method, None) in events
+    assert "exception_handler" in names(events)
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [b"read-only", None, "text", memoryview(bytearray(9))[::2]],
+    ids=["read-only", "None", "text", "not contiguous"],
+)
+def test_a_buffer_that_can_t_be_filled_ends_the_connection(
+    certificates: Certificates, unfit: Any
+) -> None:
+    encrypted = Encrypted(certificates, TLS13)
+
+    class Unfit(BufferedRecorder):
+        def get_buffer(self, sizehint: int) -> Any:
+            return unfit if sizehint else super().get_buffer(sizehint)
+
+    async def scenario(world: World) -> None:
+        _, _, peer = await encrypted.connect(world, lambda: Unfit(world), "client")
+        await peer.send(b"hello")
+        await world.until_saw("connection_lost")
+
+    assert "exception_handler" in names(compare(scenario))

@@ -511,8 +511,10 @@ def test_types() -> None:
         write, _, reader = await writing(world, "pipe")
         assert isinstance(read, asyncio.ReadTransport)
         assert not isinstance(read, asyncio.WriteTransport)
-        assert isinstance(write, asyncio.WriteTransport)
-        assert not isinstance(write, asyncio.ReadTransport)
+        assert isinstance(write, asyncio.Transport)
+        for method in (write.pause_reading, write.resume_reading, write.is_reading):
+            with pytest.raises(NotImplementedError):
+                method()
         for transport in (read, write):
             assert weakref.ref(transport)() is transport
             transport.note = "any attribute"
@@ -523,6 +525,23 @@ def test_types() -> None:
         os.close(writer)
 
     play(LOOPS["ferrio"], scenario)
+
+
+@pytest.mark.parametrize("reader_class", [asyncio.StreamReader, ferrio.StreamReader])
+def test_a_reader_over_the_end_that_is_written_to_is_never_paused(reader_class: Any) -> None:
+    """As who writes to the standard output through a `StreamReaderProtocol` has it."""
+
+    async def scenario(world: World) -> None:
+        write, _, peer = await writing(world, "pipe")
+        reader = reader_class(limit=4, loop=world.loop)
+        reader.set_transport(write)
+        world.attempt("feed_data", lambda: reader.feed_data(b"0123456789"))
+        world.record("read", await reader.readexactly(10))
+        write.close()
+        await world.turns()
+        os.close(peer)
+
+    assert ("read", b"0123456789") in compare(scenario)
 
 
 def test_a_cycle_through_attributes_is_collected() -> None:

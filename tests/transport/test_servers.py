@@ -461,6 +461,18 @@ def unclosed(event: Any) -> bool:
     return event[0] == "warning" and "unclosed <socket.socket" in event[2]
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_protocol_factory_that_returns_none(debug: bool) -> None:
+    async def scenario(world: World) -> None:
+        server = await world.loop.create_server(lambda: None, "127.0.0.1", 0)  # type: ignore[arg-type, return-value]
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            await collected(client)
+        server.close()
+
+    events = compare(scenario, debug, only_asyncio=unclosed)
+    assert ("exception_handler" in names(events)) == debug
+
+
 @pytest.mark.parametrize("error", [ValueError, OSError, asyncio.CancelledError, GeneratorExit])
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_protocol_factory_that_raises(error: type[BaseException], debug: bool) -> None:

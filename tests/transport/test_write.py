@@ -155,6 +155,7 @@ def _lines(name: str) -> Any:
         "one wrong": [b"one", "two"],
         # Not None, which the newest asyncio takes for an empty one.
         "one wrong of many": [b"one", 5],
+        "not contiguous": [b"one", memoryview(b"abcdef")[::2]],
         "raises": (1 // 0 for _ in range(1)),
     }[name]
 
@@ -199,6 +200,19 @@ def test_writelines(side: str, name: str) -> None:
     assert events[-4][0] == "peer" or ("peer_end",) in events
     if name == "many":
         assert ("peer", b"<" + b"x" * 5000 + b">") in events
+
+
+@sides
+def test_writelines_of_a_view_that_is_not_contiguous(side: str) -> None:
+    """From 3.12 on it ends the connection, as it does in `write`."""
+
+    async def scenario(world: World) -> None:
+        transport, _, _ = await world.connect(lambda: Recorder(world), side)
+        world.attempt("writelines", lambda: transport.writelines(_lines("not contiguous")))
+        await world.turns()
+        world.record("closing", transport.is_closing())
+
+    assert ("closing", sys.version_info >= (3, 12)) in compare(scenario)
 
 
 def test_writelines_of_nothing_but_empty_ones() -> None:

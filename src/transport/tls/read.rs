@@ -119,9 +119,10 @@ impl Ref<'_, '_, TlsTransport> {
             return Ok(());
         };
         let buffer = get_buffer.call1((engine.incoming(py)?,))?;
+        buffer.len()?;
         let mut filled = 0;
         let (ended, full) = {
-            let mut buffer = WritableBuffer::of(&buffer)?;
+            let mut buffer = WritableBuffer::of_argument(&buffer, "read() argument 2")?;
             loop {
                 let room = buffer.as_uninit();
                 if room.is_empty() {

@@ -155,10 +155,12 @@ fn write<'py>(
     if !data.is_instance_of::<PyByteArray>() && !data.is_instance_of::<PyMemoryView>() {
         return Err(wrong_type(data)?);
     }
-    // A copy: Python code may change the bytes while they are in use.
-    let copy = ReadableBuffer::of(data)?.as_slice().to_vec();
-    if !copy.is_empty() && !this.is_over()? {
-        this.write(&copy)?;
+    if data.is_truthy()? && !this.is_over()? {
+        this.guarded(|| {
+            // A copy: Python code may change the bytes while they are in use.
+            let copy = ReadableBuffer::of(data)?.as_slice().to_vec();
+            this.write(&copy)
+        })?;
     }
     none(py)
 }
@@ -173,7 +175,13 @@ fn writelines<'py>(
     }
     let mut joined = Vec::new();
     for data in list.try_iter()? {
-        joined.extend_from_slice(ReadableBuffer::of(&data?)?.as_slice());
+        let data = data?;
+        data.len()?;
+        match ReadableBuffer::of(&data) {
+            Ok(buffer) => joined.extend_from_slice(buffer.as_slice()),
+            // asyncio's SSL object refuses it, which ends the connection.
+            Err(error) => return this.fatal_error(error, FATAL).and_then(|()| none(py)),
+        }
     }
     if !joined.is_empty() {
         this.write(&joined)?;
