@@ -54,7 +54,7 @@ class Loop(UnixSockets, Connections, Names, Sendfile, Signals, Subprocesses, asy
         if in_main_thread():
             self._open_signals()
 
-    def __setattr__(self, name: str, value: object) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if callable(value):
             self._note_replaced()

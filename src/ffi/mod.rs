@@ -11,7 +11,7 @@
 //! - [`Args`]: the arguments of a call, without making a tuple or a dictionary;
 //! - [`native::Native`]: a C function of the interpreter, called as what it is;
 //! - [`function`]: functions of the module, and such as return coroutines;
-//! - [`os_error`]: the exception for the error of a system call;
+//! - [`os_error()`]: the exception for the error of a system call;
 //! - [`frame::Place`]: what names a Rust function in tracebacks;
 //! - [`prefetch`]: hints to the processor which memory is needed soon.
 //!
