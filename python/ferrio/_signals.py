@@ -103,7 +103,8 @@ class Signals(State):
         Return False when somebody has closed it.
         """
         try:
-            signal.set_wakeup_fd(descriptor)
+            # Whether the program wanted to be warned of a full buffer can't be asked.
+            signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
         except (ValueError, OSError):
             return False
         numbers = self._take_signals()

@@ -418,6 +418,16 @@ fn get_address<'py>(this: Ref<'_, 'py, DatagramTransport>) -> PyResult<Bound<'py
     Ok(this.remote.get_or_none(this.py()))
 }
 
+/// Whether the socket is ready for `events` all the same: a Python method of its own may block before the system does, of which
+/// the poller tells nothing.
+fn is_ready(this: Ref<'_, '_, DatagramTransport>, events: libc::c_short) -> bool {
+    let Some(fd) = this.endpoint.fd() else { return false };
+    let mut asked = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: one structure, which is borrowed for the call. That returns at once.
+    let answered = unsafe { libc::poll(&mut asked, 1, 0) };
+    answered == 1 && asked.revents & (events | libc::POLLERR | libc::POLLHUP) != 0
+}
+
 /// A class that derives from asyncio's base of all transports with a write buffer and from `asyncio.DatagramTransport`, as
 /// asyncio's datagram transports do.
 fn both_interfaces(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -163,6 +164,31 @@ def test_a_wakeup_descriptor_that_nobody_reads_stops_nothing(loop: Loop) -> None
         assert signal.set_wakeup_fd(-1) == writer
         os.close(writer)
     assert not loop.is_running()
+
+
+def test_a_wakeup_descriptor_that_is_full_is_not_warned_of(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its program wanted it."""
+    warned: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", warned.append)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    async def main() -> None:
+        send()
+
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        os.write(writer, bytes(65536))
+        loop.run_until_complete(main())
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        assert signal.set_wakeup_fd(-1) == writer
+        os.close(reader)
+        os.close(writer)
+    assert warned == []
 
 
 def test_the_handler_runs_in_the_context_of_its_adding(loop: Loop) -> None:

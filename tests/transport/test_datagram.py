@@ -443,6 +443,45 @@ def test_subclass_of_socket(connected: bool) -> None:
     assert "error_received" in names(events)
 
 
+class Choosy(socket.socket):
+    """Blocks when it likes while the system is ready: keeps some datagrams to itself, and waits before it sends one."""
+
+    refused = 0
+
+    def recvfrom(self, *args: Any) -> Any:
+        data, address = super().recvfrom(*args)
+        if data.startswith(b"!"):
+            raise BlockingIOError("not for the protocol")
+        return data, address
+
+    def sendto(self, data: Any, address: Any) -> Any:  # type: ignore[override]
+        self.refused += 1
+        if self.refused % 2:
+            raise BlockingIOError("in a moment")
+        return super().sendto(data, address)
+
+
+def test_subclass_of_socket_that_blocks_while_the_system_is_ready() -> None:
+    async def scenario(world: World) -> None:
+        peer = plain(world)
+        ours = Choosy(socket.AF_INET, socket.SOCK_DGRAM)
+        ours.bind(INET)
+        transport, protocol = await endpoint(world, sock=ours)
+        protocol.who[peer.getsockname()] = "peer"
+        for data in b"!one", b"two", b"!three", b"four":
+            peer.sendto(data, ours.getsockname())
+        await world.until_saw("datagram_received", 2)
+        for data in b"five", b"six":
+            transport.sendto(data, peer.getsockname())
+        transport.close()
+        await world.until_saw("connection_lost")
+        world.record("peer", [peer.recv(100), peer.recv(100)])
+
+    events = compare(scenario)
+    assert ("datagram_received", b"four", "peer") in events
+    assert "connection_lost" in names(events)
+
+
 def test_extra_info() -> None:
     async def scenario(world: World) -> None:
         transport, _ = await endpoint(world, local_addr=INET)

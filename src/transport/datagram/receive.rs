@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use socket2::{SockAddr, SockRef};
 
-use super::{DatagramTransport, Way};
+use super::{DatagramTransport, Way, is_ready};
 use crate::event_loop::is_exit;
 use crate::ffi::{Ref, os_error};
 use crate::transport::read::{LANDING, READ_SIZE};
@@ -37,7 +37,7 @@ pub(super) fn receive(this: Ref<'_, '_, DatagramTransport>) -> PyResult<()> {
             Ok(Some((data, address))) => {
                 protocol.call_method1(intern!(py, "datagram_received"), (data, address))?;
             }
-            Ok(None) => {}
+            Ok(None) => break,
             Err(error) if is_exit(py, &error) => return Err(error),
             Err(error) if error.is_instance_of::<PyOSError>(py) => {
                 return this.tell_error(error); // What may say so again and again has one turn each time.
@@ -101,7 +101,7 @@ fn receive_by_socket<'py>(
     match socket.call_method1(intern!(py, "recvfrom"), (READ_SIZE,)) {
         Ok(received) => received.extract().map(Some),
         Err(error) if error.is_instance_of::<PyBlockingIOError>(py) => {
-            this.readable.set(false);
+            this.readable.set(is_ready(this, libc::POLLIN));
             Ok(None)
         }
         Err(error) if error.is_instance_of::<PyInterruptedError>(py) => Ok(None),

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
 use socket2::{SockAddr, SockRef};
 
-use super::{Connection, DatagramTransport, Way};
+use super::{Connection, DatagramTransport, Way, is_ready};
 use crate::event_loop::is_exit;
 use crate::ffi::buffer::ReadableBuffer;
 use crate::ffi::error::both;
@@ -227,6 +227,12 @@ fn send_by_socket<'py>(
     };
     match outcome {
         Ok(_) => Ok(Sent::Gone),
+        // The next turn tries again.
+        Err(error)
+            if error.is_instance_of::<PyBlockingIOError>(py) && is_ready(this, libc::POLLOUT) =>
+        {
+            Ok(Sent::Refused)
+        }
         Err(error) if error.is_instance_of::<PyBlockingIOError>(py) => refused(this),
         Err(error) if error.is_instance_of::<PyInterruptedError>(py) => Ok(Sent::Refused),
         Err(error) => Err(error),
