@@ -48,8 +48,13 @@ Counts = dict[Table, dict[Row, dict[str, float | str]]]
 
 
 def callgrind(file: Path) -> list[str]:
-    """What a command begins with to have its instructions counted into `file` when it ends."""
-    return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}"]
+    """What a command begins with to have its instructions counted into `file` when it ends.
+
+    With a seed of its own, each process would hash strings to other places, and its start would take a million more
+    instructions or fewer: a tenth of what the operations take by which two runs differ.
+    """
+    counter = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}"]
+    return ["env", "PYTHONHASHSEED=0", *counter]
 
 
 def total(file: Path) -> int:
