@@ -22,7 +22,8 @@ class _AsCompleted(Generic[T]):
     _loop: asyncio.AbstractEventLoop
 
     def __init__(self, awaitables: Iterable[Awaitable[T]], timeout: float | None) -> None:
-        self._awaitables: Iterable[Awaitable[T]] | None = awaitables
+        self._awaitables = awaitables
+        self._started = False
         self._timeout = timeout
         # Those that have ended, and a None for each that had not when the time was up.
         self._done: deque[asyncio.Future[T] | None] = deque()
@@ -32,9 +33,10 @@ class _AsCompleted(Generic[T]):
         self._left = 0
 
     def _start(self) -> None:
-        awaitables, self._awaitables = self._awaitables, None
-        if awaitables is None:
+        if self._started:
             return
+        self._started = True
+        awaitables, self._awaitables = self._awaitables, ()
         if asyncio.isfuture(awaitables) or asyncio.iscoroutine(awaitables):
             kind = type(awaitables).__name__
             raise TypeError(f"expect an iterable of futures, not {kind}")

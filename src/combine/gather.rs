@@ -37,6 +37,8 @@ pub struct Gathering {
     return_exceptions: Cell<bool>,
     /// Whether children were cancelled by its `cancel`.
     cancel_requested: Cell<bool>,
+    /// Whether some of them are watched as other classes' futures are.
+    mixed: Cell<bool>,
     /// How many children have not ended.
     left: Cell<usize>,
     /// How many have ended and wait for their turn.
@@ -160,17 +162,21 @@ fn watch<'py>(
     match cast_exact(child) {
         Some(future) => future.add_callback(Callback::Watcher(Watcher::Gather(this.to_owned()))),
         None => {
+            this.mixed.set(true);
             let callback = callback(this)?;
             child.call_method1(intern!(py, "add_done_callback"), (callback,)).map(drop)
         }
     }
 }
 
-/// Counts the end of `child`. Whether it may end the whole: it is the last, or it failed.
+/// Counts the end of `child`. Whether it may end the whole, being the last or a failure, or is counted in its turn.
 pub fn needs_turn<'py>(
     this: Ref<'_, 'py, Gathering>,
     child: Ref<'_, 'py, Future>,
 ) -> PyResult<bool> {
+    if this.mixed.get() {
+        return Ok(true);
+    }
     this.left.set(this.left.get().saturating_sub(1));
     let failed = child.is_cancelled() || child.has_failed();
     if this.left.get() == 0 || (failed && !this.return_exceptions.get()) {
@@ -191,7 +197,12 @@ fn child_ended<'py>(this: Ref<'_, 'py, Gathering>, child: &Bound<'py, PyAny>) ->
 }
 
 /// The turn that the end of `child` needs.
-pub fn run<'py>(this: Ref<'_, 'py, Gathering>, child: &Bound<'py, PyAny>) -> PyResult<()> {
+pub fn take_turn<'py>(this: Ref<'_, 'py, Gathering>, child: &Bound<'py, PyAny>) -> PyResult<()> {
+    if this.mixed.get() { child_ended(this, child) } else { run(this, child) }
+}
+
+/// Deals with the end of `child`, which has been counted.
+fn run<'py>(this: Ref<'_, 'py, Gathering>, child: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = this.py();
     this.turns.set(this.turns.get().saturating_sub(1));
     let task = this.task.get(py);

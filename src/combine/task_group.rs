@@ -41,6 +41,8 @@ pub struct TaskGroup {
     parent_task: Slot,
     /// The set of the tasks that have not ended, or wait for their turn to be dealt with; empty for none.
     tasks: Slot,
+    /// Whether some of them are watched as other classes' futures are.
+    mixed: Cell<bool>,
     /// How many of them have not ended.
     running: Cell<usize>,
     /// The list of what tasks raised; empty for none.
@@ -160,6 +162,7 @@ fn create_task<'py>(
             future.add_callback(Callback::Watcher(Watcher::Group(this.to_owned())))?;
         }
         (_, on_task_done) => {
+            this.mixed.set(true);
             let on_task_done = on_task_done.map_or_else(|| callback(this), Ok)?;
             task.call_method1(intern!(py, "add_done_callback"), (on_task_done,))?;
         }
@@ -179,10 +182,15 @@ fn refuse(
     reason: &'static str,
 ) -> PyResult<PyErr> {
     let py = this.py();
-    if cfg!(Py_3_13)
-        && let Some(coro) = args.get(0)
-    {
-        coro.call_method0(intern!(py, "close"))?;
+    if cfg!(Py_3_13) {
+        let (positional, keywords) = args.to_tuple_and_dict()?;
+        let coro = match positional.get_item(0) {
+            Ok(coro) => Some(coro),
+            Err(_) => keywords.get_item(intern!(py, "coro"))?,
+        };
+        if let Some(coro) = coro {
+            coro.call_method0(intern!(py, "close"))?;
+        }
     }
     Ok(PyRuntimeError::new_err(format!("TaskGroup {} {reason}", this.as_any().repr()?)))
 }
@@ -218,13 +226,13 @@ fn create_elsewhere<'py>(
     }
 }
 
-/// Counts the end of `task`. Whether it has an effect: it is the last, or it raised.
+/// Counts the end of `task`. Whether it has an effect, being the last or a failure, or is dealt with in its turn.
 pub fn needs_turn<'py>(
     this: Ref<'_, 'py, TaskGroup>,
     task: Ref<'_, 'py, Future>,
 ) -> PyResult<bool> {
     this.running.set(this.running.get().saturating_sub(1));
-    if this.running.get() == 0 || task.has_failed() {
+    if this.mixed.get() || this.running.get() == 0 || task.has_failed() {
         return Ok(true);
     }
     forget(this, task.as_any())?;

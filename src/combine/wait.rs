@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use ferrio_reactor::TimerKey;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -18,7 +18,7 @@ use crate::event_loop::schedule::number;
 use crate::event_loop::timer::Timer;
 use crate::ffi::call::Sent;
 use crate::ffi::method::HiddenMethod;
-use crate::ffi::{Args, Ref, Signature, Slot, Traversal, Visit};
+use crate::ffi::{Args, Ref, Signature, Slot, Traversal, Visit, error};
 use crate::stdlib::stdlib;
 use crate::task::callbacks::Callback;
 use crate::task::coroutine::{Body, Coroutine, Identity, Resume};
@@ -47,6 +47,8 @@ pub struct Wait {
     when: Cell<When>,
     /// What it awaits, while it does.
     waiter: Slot,
+    /// Whether some are watched as other classes' futures are.
+    mixed: Cell<bool>,
     /// How many have not ended.
     left: Cell<usize>,
     event_loop: Slot,
@@ -91,7 +93,13 @@ impl Body for Wait {
         let outcome = match resume {
             Resume::Start => {
                 prepare(this)?;
-                start(this).and_then(|waiter| this.begin(&waiter))
+                match start(this) {
+                    Ok(waiter) => this.begin(&waiter),
+                    Err(error) => {
+                        give_up(this);
+                        return Err(error);
+                    }
+                }
             }
             resume => this.go_on(resume),
         };
@@ -127,6 +135,9 @@ fn prepare(this: Ref<'_, '_, Coroutine<Wait>>) -> PyResult<()> {
             let message = "Passing coroutines is forbidden, use tasks explicitly.";
             return Err(PyTypeError::new_err(message));
         }
+    }
+    if futures.is_empty() {
+        return Err(PyAssertionError::new_err("Set of Futures is empty."));
     }
     body.left.set(futures.len());
     body.futures.set(futures.into_any());
@@ -194,6 +205,7 @@ fn start<'py>(this: Ref<'_, 'py, Coroutine<Wait>>) -> PyResult<Bound<'py, PyAny>
                 future.add_callback(Callback::Watcher(watcher))?;
             }
             None => {
+                body.mixed.set(true);
                 let callback = callback(this)?;
                 future.call_method1(intern!(py, "add_done_callback"), (callback,))?;
             }
@@ -228,6 +240,17 @@ fn stop(this: Ref<'_, '_, Coroutine<Wait>>) -> PyResult<()> {
     Ok(())
 }
 
+/// Watches no more what it began to watch when not everything could be watched.
+#[cold]
+fn give_up(this: Ref<'_, '_, Coroutine<Wait>>) {
+    error::ok(cancel_timer(this), this.py());
+    for future in futures(this) {
+        if let Some(future) = cast_exact(&future) {
+            future.remove_watcher(this.as_ptr());
+        }
+    }
+}
+
 /// The two sets: done, pending.
 fn sort<'py>(this: Ref<'_, 'py, Coroutine<Wait>>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
@@ -238,8 +261,11 @@ fn sort<'py>(this: Ref<'_, 'py, Coroutine<Wait>>) -> PyResult<Bound<'py, PyAny>>
     Ok(PyTuple::new(py, [done, pending])?.into_any())
 }
 
-/// Counts the end of `future`. Whether it ends the wait.
+/// Counts the end of `future`. Whether it ends the wait, or is counted in its turn.
 pub fn needs_turn(this: Ref<'_, '_, Coroutine<Wait>>, future: Ref<'_, '_, Future>) -> bool {
+    if this.body.mixed.get() {
+        return true;
+    }
     let left = this.body.left.get().saturating_sub(1);
     this.body.left.set(left);
     left == 0
@@ -250,8 +276,13 @@ pub fn needs_turn(this: Ref<'_, '_, Coroutine<Wait>>, future: Ref<'_, '_, Future
         }
 }
 
-/// The turn of an end that ends the wait.
-pub fn run(this: Ref<'_, '_, Coroutine<Wait>>) -> PyResult<()> {
+/// The turn that the end of `future` needs.
+pub fn run<'py>(this: Ref<'_, 'py, Coroutine<Wait>>, future: &Bound<'py, PyAny>) -> PyResult<()> {
+    if this.body.mixed.get() { on_completion(this, future).map(drop) } else { end(this) }
+}
+
+/// Ends the wait.
+fn end(this: Ref<'_, '_, Coroutine<Wait>>) -> PyResult<()> {
     let py = this.py();
     cancel_timer(this)?;
     let Some(waiter) = this.body.waiter.get(py) else { return Ok(()) };
@@ -277,7 +308,7 @@ fn on_completion<'py>(
             When::FirstException => matches!(ended::how(future)?, Ended::Exception(_)),
         };
     if over {
-        run(this)?;
+        end(this)?;
     }
     Ok(none(this.py()))
 }

@@ -2,7 +2,8 @@
 //!
 //! asyncio calls such a callback a turn after the future's end. Of most ends nobody can tell: a combinator that waits for
 //! more only counts them. These are counted at once, and only an end that has an effect gets a turn, in the place that
-//! asyncio's callback has in the queue.
+//! asyncio's callback has in the queue. Where futures of other classes are watched with them, whose callbacks come in
+//! turns of their own, every end has one.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -79,9 +80,9 @@ impl Watcher {
     pub fn run(&self, future: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = future.py();
         match self {
-            Watcher::Gather(gathering) => gather::run(gathering.get(py), future),
+            Watcher::Gather(gathering) => gather::take_turn(gathering.get(py), future),
             Watcher::Group(group) => task_group::run(group.get(py), future),
-            Watcher::Wait(wait) => wait::run(wait.get(py)),
+            Watcher::Wait(wait) => wait::run(wait.get(py), future),
             Watcher::Inner(shield) => shield::inner_ended(shield.get(py)),
             Watcher::Outer(shield) => shield::outer_ended(shield.get(py)),
         }

@@ -81,7 +81,12 @@ pub fn raise(exception: &Bound<'_, PyAny>) -> PyErr {
 /// The error that raises `StopIteration(value)`.
 pub fn stop_iteration(value: Bound<'_, PyAny>) -> PyErr {
     let py = value.py();
-    set_stop_iteration(value);
+    if value.is_none() {
+        // SAFETY: an exception class, which lives as long as the process.
+        unsafe { ffi::PyErr_SetNone(ffi::PyExc_StopIteration) };
+    } else {
+        set_stop_iteration(value);
+    }
     PyErr::fetch(py)
 }
 

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi as capi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 
 use super::attributes::{self, get_loop_method, waitable_attributes};
 use super::context::context_methods;
@@ -123,10 +124,15 @@ impl<'py> Ref<'_, 'py, Condition> {
 
     /// `notify(count)`. Raises `RuntimeError` when the lock is free.
     pub fn notify(self, count: usize) -> PyResult<()> {
-        if !self.is_locked()? {
-            return Err(PyRuntimeError::new_err("cannot notify on un-acquired lock"));
-        }
+        self.check_locked()?;
         self.wake(count)
+    }
+
+    fn check_locked(self) -> PyResult<()> {
+        if self.is_locked()? {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err("cannot notify on un-acquired lock"))
     }
 
     fn wake(self, count: usize) -> PyResult<()> {
@@ -178,12 +184,11 @@ impl Body for Wait {
         let condition = kept::<Condition>(&this.body.condition, py)?;
         let condition = condition.get(py);
         let awaited = match resume {
-            Resume::Start => {
-                let waiter = begin(condition)?;
+            Resume::Start => begin(condition)?.and_then(|waiter| {
                 this.body.waiter.set(waiter.clone());
-                let pushed = condition.waiters.push(waiter.clone());
-                pushed.and_then(|()| this.begin(&waiter))
-            }
+                condition.waiters.push(waiter.clone())?;
+                this.begin(&waiter)
+            }),
             resume => this.go_on(resume),
         };
         if let Ok(Sent::Yielded(_)) = awaited {
@@ -215,14 +220,19 @@ impl Wait {
     }
 }
 
-/// Frees the lock for one who is going to wait by the future that is returned.
-fn begin<'py>(condition: Ref<'_, 'py, Condition>) -> PyResult<Bound<'py, PyAny>> {
+/// Frees the lock for one who is going to wait by the future that is returned, or by what its making raised when the lock was
+/// free already: asyncio changed the order in 3.13.
+fn begin<'py>(condition: Ref<'_, 'py, Condition>) -> PyResult<PyResult<Bound<'py, PyAny>>> {
     if !condition.is_locked()? {
         return Err(PyRuntimeError::new_err("cannot wait on un-acquired lock"));
     }
-    let waiter = create_waiter(condition)?;
+    if cfg!(Py_3_13) {
+        let waiter = create_waiter(condition)?;
+        condition.release()?;
+        return Ok(Ok(waiter));
+    }
     condition.release()?;
-    Ok(waiter)
+    Ok(create_waiter(condition))
 }
 
 /// Takes a step of the wait for the lock, as often as it is cancelled, and ends the whole wait after it.
@@ -244,15 +254,24 @@ fn lock_again<'py>(
             Err(error) => return Err(error),
         }
     }
-    if let Some(cancellation) = this.body.cancellation.take(py) {
-        if cfg!(Py_3_13) {
-            return Err(PyErr::from_value(cancellation));
-        }
-        return Err(PyErr::from_value(call0(stdlib(py).cancelled_error.bind(py))?));
+    let exception = this.body.exception.take(py);
+    let Some(mut cancellation) = this.body.cancellation.take(py) else {
+        return match exception {
+            Some(exception) => Err(PyErr::from_value(exception)),
+            None => Ok(Sent::Returned(boolean(py, true))),
+        };
+    };
+    if cfg!(not(Py_3_13)) {
+        cancellation = call0(stdlib(py).cancelled_error.bind(py))?;
     }
-    match this.body.exception.take(py) {
-        Some(exception) => Err(PyErr::from_value(exception)),
-        None => Ok(Sent::Returned(boolean(py, true))),
+    // asyncio raises it while it handles what ended the wait, if that was an exception, or else what its caller handles.
+    match exception {
+        Some(exception) if !exception.is(&cancellation) => {
+            cancellation.setattr(intern!(py, "__context__"), exception)?;
+            Err(PyErr::from_value(cancellation))
+        }
+        Some(_) => Err(PyErr::from_value(cancellation)),
+        None => Err(error::raise(&cancellation)),
     }
 }
 
@@ -332,12 +351,28 @@ fn notify<'py>(this: Ref<'_, 'py, Condition>, args: &Args<'_, 'py>) -> PyResult<
     const NOTIFY: Signature<1> =
         Signature { name: "Condition.notify", parameters: ["n"], positional: 1, required: 0 };
     let [count] = args.parse(&NOTIFY)?;
+    this.check_locked()?;
     let count = match count {
-        Some(count) => usize::try_from(count.extract::<i64>()?).unwrap_or(0),
+        Some(count) => at_most(&count, this.waiters.len(this.py())?)?,
         None => 1,
     };
     this.notify(count)?;
     Ok(none(this.py()))
+}
+
+/// The least number up to `limit` that is no less than `count`, which may be of any type that compares with an int.
+fn at_most(count: &Bound<'_, PyAny>, limit: usize) -> PyResult<usize> {
+    if count.is_exact_instance_of::<PyInt>()
+        && let Ok(count) = count.extract::<usize>()
+    {
+        return Ok(count);
+    }
+    for enough in 0..limit {
+        if enough.into_pyobject(count.py())?.ge(count)? {
+            return Ok(enough);
+        }
+    }
+    Ok(limit)
 }
 
 fn notify_all<'py>(this: Ref<'_, 'py, Condition>) -> PyResult<Bound<'py, PyAny>> {

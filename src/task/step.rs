@@ -77,6 +77,10 @@ fn outcome_of<'py>(
     future.discard_from_awaited_by(task.as_any())?;
     Ok(match future.outcome() {
         Ok(Ok(_)) => None,
+        // As CPython's tasks get it: what is being handled where the loop runs becomes its context.
+        Ok(Err(exception)) if future.is_cancelled() => {
+            Some(error::into_exception(error::raise(&exception), task.py()))
+        }
         Ok(Err(exception)) => Some(exception),
         Err(error) => Some(error::into_exception(error, task.py())),
     })

@@ -186,6 +186,15 @@ def test_values_that_are_sent() -> None:
     coro.close()
 
 
+def test_the_end_without_a_result_has_no_arguments() -> None:
+    for library in asyncio, ferrio:
+        waits = library.sleep(0)
+        assert waits.send(None) is None
+        with pytest.raises(StopIteration) as caught:
+            waits.send(None)
+        assert caught.value.args == ()
+
+
 def test_one_that_has_ended_cannot_be_awaited_again(loop: asyncio.AbstractEventLoop) -> None:
     coro = ferrio.sleep(0)
     loop.run_until_complete(coro)

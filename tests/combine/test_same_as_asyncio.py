@@ -56,6 +56,94 @@ def scenario(function: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Await
 
 
 @scenario
+async def waits_of_nothing_and_of_what_can_t_be_watched(lib: Any) -> Any:
+    class Unwatchable(lib.Future):  # type: ignore[misc]
+        def add_done_callback(self, *_: Any, **__: Any) -> None:
+            raise KeyError("add")
+
+        def remove_done_callback(self, *_: Any) -> int:
+            raise KeyError("remove")
+
+    loop = asyncio.get_running_loop()
+    future = lib.Future(loop=loop)
+    return [
+        await outcome(lib.wait(iter(()))),
+        await outcome(lib.wait(map(str, ()))),
+        await outcome(lib.wait([future, 5])),
+        await outcome(lib.wait([future, Unwatchable(loop=loop)])),
+    ]
+
+
+@scenario
+async def futures_of_several_classes_end_in_one_turn(lib: Any) -> Any:
+    class Future(lib.Future):  # type: ignore[misc]
+        pass
+
+    class Task(lib.Task):  # type: ignore[misc]
+        pass
+
+    loop = asyncio.get_running_loop()
+    log: Log = []
+
+    async def watch(name: str, awaitable: Awaitable[Any]) -> None:
+        await awaitable
+        log.append(name)
+
+    async def group(first: Any, second: Any) -> None:
+        async with lib.TaskGroup() as tasks:
+            loop.set_task_factory(lambda loop, coro, **keywords: Task(coro, loop=loop, **keywords))
+            tasks.create_task(watch("first", first))
+            loop.set_task_factory(None)
+            tasks.create_task(watch("second", second))
+
+    for gathers in "gather", "wait", "group":
+        first, second, between = Future(loop=loop), lib.Future(loop=loop), loop.create_future()
+        if gathers == "group":
+            whole = group(first, second)
+        elif gathers == "gather":
+            whole = watch("whole", lib.gather(first, second))
+        else:
+            whole = watch("whole", lib.wait([first, second]))
+        tasks = [lib.create_task(whole)]
+        tasks.append(lib.create_task(watch("between", between)))
+        for _ in range(4):
+            await lib.sleep(0)
+        first.set_result(None)
+        between.set_result(None)
+        loop.call_soon(lambda: loop.call_soon(log.append, "callback"))
+        second.set_result(None)
+        tasks[0].add_done_callback(lambda _: log.append("over"))
+        for _ in range(6):
+            await lib.sleep(0)
+    return log
+
+
+@scenario
+async def as_completed_of_none(lib: Any) -> Any:
+    async def collect() -> Any:
+        return list(lib.as_completed(None))
+
+    return await outcome(collect())
+
+
+@scenario
+async def a_group_that_has_ended_refuses(lib: Any) -> Any:
+    seen = []
+    async with lib.TaskGroup() as group:
+        pass
+    for keyword in False, True:
+        coro = value(lib, 1)
+        create = group.create_task
+        try:
+            create(coro=coro) if keyword else create(coro)
+        except RuntimeError as error:
+            seen.append(words(error))
+        seen.append(coro.cr_frame is None)
+        coro.close()
+    return seen
+
+
+@scenario
 async def sleeps(lib: Any) -> Any:
     class Seconds(float):
         pass

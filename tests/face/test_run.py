@@ -129,6 +129,34 @@ def test_run_cancels_what_is_left_and_ends_the_generators() -> None:
 kept: Any = None
 
 
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_run_cancels_while_the_exception_is_handled(error: type[BaseException]) -> None:
+    """Which becomes the context of the cancellation, so that a task's own failure is logged with it."""
+
+    def context(run: Any, sleep: Any) -> Any:
+        seen: list[Any] = []
+
+        async def waits() -> None:
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError as cancellation:
+                seen.append(repr(cancellation.__context__))
+
+        async def main() -> None:
+            task = asyncio.get_running_loop().create_task(waits())
+            await sleep(0)
+            seen.append(task.done())
+            raise error("boom")
+
+        with pytest.raises(error):
+            run(main())
+        return seen
+
+    expected = [False, repr(error("boom"))]
+    assert context(asyncio.run, asyncio.sleep) == expected
+    assert context(ferrio.run, ferrio.sleep) == expected
+
+
 def test_run_waits_for_the_default_executor() -> None:
     import threading
 
