@@ -50,8 +50,8 @@ Counts = dict[Table, dict[Row, dict[str, float | str]]]
 def callgrind(file: Path) -> list[str]:
     """What a command begins with to have its instructions counted into `file` when it ends.
 
-    With a seed of its own, each process would hash strings to other places, and its start would take a million more
-    instructions or fewer: a tenth of what the operations take by which two runs differ.
+    With a seed of its own, each process would hash strings to other places, and its start would take some hundred
+    thousand instructions more or fewer, which is some percent of what two runs differ by.
     """
     counter = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}"]
     return ["env", "PYTHONHASHSEED=0", *counter]

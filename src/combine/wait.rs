@@ -18,7 +18,7 @@ use crate::event_loop::schedule::number;
 use crate::event_loop::timer::Timer;
 use crate::ffi::call::Sent;
 use crate::ffi::method::HiddenMethod;
-use crate::ffi::{Args, Ref, Signature, Slot, Traversal, Visit, error};
+use crate::ffi::{Args, Ref, Signature, Slot, Traversal, Visit};
 use crate::stdlib::stdlib;
 use crate::task::callbacks::Callback;
 use crate::task::coroutine::{Body, Coroutine, Identity, Resume};
@@ -93,13 +93,9 @@ impl Body for Wait {
         let outcome = match resume {
             Resume::Start => {
                 prepare(this)?;
-                match start(this) {
-                    Ok(waiter) => this.begin(&waiter),
-                    Err(error) => {
-                        give_up(this);
-                        return Err(error);
-                    }
-                }
+                // What fails here has asyncio watch on, too: nothing that was begun is taken back.
+                let waiter = start(this)?;
+                this.begin(&waiter)
             }
             resume => this.go_on(resume),
         };
@@ -238,17 +234,6 @@ fn stop(this: Ref<'_, '_, Coroutine<Wait>>) -> PyResult<()> {
         }
     }
     Ok(())
-}
-
-/// Watches no more what it began to watch when not everything could be watched.
-#[cold]
-fn give_up(this: Ref<'_, '_, Coroutine<Wait>>) {
-    error::ok(cancel_timer(this), this.py());
-    for future in futures(this) {
-        if let Some(future) = cast_exact(&future) {
-            future.remove_watcher(this.as_ptr());
-        }
-    }
 }
 
 /// The two sets: done, pending.

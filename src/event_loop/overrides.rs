@@ -22,7 +22,7 @@ struct Verdict {
     version: Cell<c_uint>,
     /// Whether the class is ferrio's or derives from it, and has all the methods from there that are gone around.
     direct: Cell<bool>,
-    /// Whether `time` is one of those, or the class none of ferrio's.
+    /// Whether the class is ferrio's or derives from it, and has `time` from there.
     clock: Cell<bool>,
 }
 
@@ -81,12 +81,12 @@ impl Verdict {
         for name in names(py) {
             direct = direct && is_ours(&name)?;
         }
-        let clock = !native || is_ours(&intern!(py, "time"))?;
+        let clock = native && is_ours(&intern!(py, "time"))?;
         self.direct.set(direct);
         self.clock.set(clock);
         // Looking gave the class a version, unless the interpreter has run out of them.
-        self.version
-            .set(Some(version_of(event_loop)).filter(|&version| version != 0).unwrap_or(NONE));
+        let version = version_of(event_loop);
+        self.version.set(if version == 0 { NONE } else { version });
         self.class.set(class.into_any());
         Ok(())
     }
@@ -100,8 +100,8 @@ pub fn direct<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<Ref
         return Ok(None);
     }
     // SAFETY: the verdict is that the class is ferrio's or derives from it.
-    let native = unsafe { Ref::from_ptr(event_loop.py(), event_loop.as_ptr()) };
-    Ok(Some(native).filter(|native: &Ref<'_, '_, Loop>| !native.replaced.get()))
+    let native = unsafe { Ref::<Loop>::from_ptr(event_loop.py(), event_loop.as_ptr()) };
+    Ok((!native.replaced.get()).then_some(native))
 }
 
 impl Loop {

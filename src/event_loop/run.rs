@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 
 use super::handle::HoldsCallback;
 use super::ready::Ready;
-use super::{Loop, is_exit, none, timer};
+use super::{Loop, is_exit, none, readiness, timer};
 use crate::combine::timeout::Timeout;
 use crate::ffi::error::both;
 use crate::ffi::{Ref, os_error};
@@ -59,23 +59,23 @@ impl Loop {
     fn run_turn(&self, this: Ref<'_, '_, Self>) -> PyResult<()> {
         let py = this.py();
         self.turn.set(self.turn.get() + 1);
-        if self.is_idle() {
+        let idle_at = if self.is_idle() {
             // What may run Python code stands before the last look at the queue, for that code may schedule something: a
             // signal that came since such code last ran would not end the wait; other threads may ask for the current task
             // meanwhile; and the poller may be a parent's.
             py.check_signals()?;
             task::current::clear(this)?;
             Self::leave_parent(this)?;
-        }
-        let now = clock::now();
-        if self.is_idle() {
-            let due = self.timers.borrow_mut().next_deadline();
-            let timeout = match due {
-                Some(due) => Some(Duration::from_nanos(due.saturating_sub(Self::now(this)?))),
-                None => None,
-            };
-            self.poll(this, timeout)?;
-        } else if self.io.borrow().as_ref().is_some_and(|io| io.pace.due(now)) {
+            let now = Self::now(this)?;
+            self.is_idle().then_some(now)
+        } else {
+            None
+        };
+        if let Some(now) = idle_at {
+            let timeout =
+                self.timers.borrow_mut().next_deadline().map(|due| due.saturating_sub(now));
+            self.poll(this, timeout.map(Duration::from_nanos))?;
+        } else if self.io.borrow().as_ref().is_some_and(|io| io.pace.due(clock::now())) {
             Self::leave_parent(this)?;
             self.poll(this, Some(Duration::ZERO))?;
         }
@@ -165,13 +165,8 @@ impl Loop {
                 timer.callback().run(timer.as_any())
             }
             Ready::Wake(future) => {
-                let future = future.get(py);
-                let woken = if future.done() {
-                    Ok(())
-                } else {
-                    future.set_result(py.None().into_bound(py))
-                };
-                woken.or_else(|error| Self::callback_failed(this, error, future.as_any()))
+                let woken = readiness::wake(py, future);
+                woken.or_else(|error| Self::callback_failed(this, error, future.get(py).as_any()))
             }
             Ready::Timeout(timeout) => {
                 let timeout = timeout.get(py);

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 /// A system call's error, as Python's `OSError` subclass.
 pub fn os_error(error: io::Error) -> PyErr {
     match error.raw_os_error() {
-        // SAFETY: `strerror`'s text is read by Python's own OSError through `os.strerror`.
+        // The text that Python's own errors have, from `os.strerror`.
         Some(code) => PyOSError::new_err((code, strerror(code))),
         None => error.into(),
     }

@@ -265,14 +265,11 @@ fn lock_again<'py>(
         cancellation = call0(stdlib(py).cancelled_error.bind(py))?;
     }
     // asyncio raises it while it handles what ended the wait, if that was an exception, or else what its caller handles.
-    match exception {
-        Some(exception) if !exception.is(&cancellation) => {
-            cancellation.setattr(intern!(py, "__context__"), exception)?;
-            Err(PyErr::from_value(cancellation))
-        }
-        Some(_) => Err(PyErr::from_value(cancellation)),
-        None => Err(error::raise(&cancellation)),
+    let Some(exception) = exception else { return Err(error::raise(&cancellation)) };
+    if !exception.is(&cancellation) {
+        cancellation.setattr(intern!(py, "__context__"), exception)?;
     }
+    Err(PyErr::from_value(cancellation))
 }
 
 static WAIT_FOR: Identity = Identity::new("Condition.wait_for", file!(), line!());
@@ -356,7 +353,7 @@ fn notify<'py>(this: Ref<'_, 'py, Condition>, args: &Args<'_, 'py>) -> PyResult<
         Some(count) => at_most(&count, this.waiters.len(this.py())?)?,
         None => 1,
     };
-    this.notify(count)?;
+    this.wake(count)?;
     Ok(none(this.py()))
 }
 

@@ -113,14 +113,13 @@ impl Ref<'_, '_, StreamTransport> {
 
     /// Has the encryption above, if there is one, write what it gathered.
     pub(super) fn flush_encryption(self) -> PyResult<()> {
-        if !self.encrypted.get() {
-            return Ok(());
+        if self.encrypted.get()
+            && let Some(protocol) = self.protocol.get(self.py())
+            && let Some(encryption) = Ref::<TlsTransport>::cast_exact(&protocol)
+        {
+            return encryption.write_backlog();
         }
-        match self.protocol.get(self.py()) {
-            Some(protocol) => Ref::<TlsTransport>::cast_exact(&protocol)
-                .map_or(Ok(()), |encryption| encryption.write_backlog()),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Sends what was gathered until now, without a call of the protocol.
@@ -137,11 +136,12 @@ impl Ref<'_, '_, StreamTransport> {
     pub fn flush(self) -> PyResult<()> {
         self.flush_queued.set(false);
         // An interrupt on the way out of the encryption finds its ciphertext here, where nothing else sends it.
-        let encrypted = match self.context.get(self.py()) {
-            Some(context) if self.encrypted.get() => {
-                call::in_context(&context, || self.flush_encryption())
-            }
-            _ => Ok(()),
+        let encrypted = if self.encrypted.get()
+            && let Some(context) = self.context.get(self.py())
+        {
+            call::in_context(&context, || self.flush_encryption())
+        } else {
+            Ok(())
         };
         both(self.py(), encrypted, self.flush_gathered())
     }

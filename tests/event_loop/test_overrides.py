@@ -100,6 +100,27 @@ def test_what_a_program_s_clock_raises_ends_the_run(name: str) -> None:
     loop.close()
 
 
+def test_what_a_program_s_clock_schedules_is_not_slept_over() -> None:
+    """asyncio's loop waits for the timer first."""
+    order: list[str] = []
+
+    class Busy(ferrio.Loop):
+        asked = False
+
+        def time(self) -> float:
+            if self.is_running() and not self.asked:
+                self.asked = True
+                self.call_soon(order.append, "soon")
+                self.call_soon(self.stop)
+            return super().time()
+
+    loop = Busy()
+    loop.call_later(2, order.append, "late")
+    loop.run_forever()
+    loop.close()
+    assert order == ["soon"]
+
+
 @pytest.mark.parametrize("looked_at", [False, True])
 @pytest.mark.parametrize("place", ["instance", "class"])
 def test_call_soon_may_be_replaced_at_any_time(name: str, place: str, looked_at: bool) -> None:

@@ -227,13 +227,10 @@ fn send_by_socket<'py>(
     };
     match outcome {
         Ok(_) => Ok(Sent::Gone),
-        // The next turn tries again.
-        Err(error)
-            if error.is_instance_of::<PyBlockingIOError>(py) && is_ready(this, libc::POLLOUT) =>
-        {
-            Ok(Sent::Refused)
+        Err(error) if error.is_instance_of::<PyBlockingIOError>(py) => {
+            // Where the system is ready, the next turn tries again.
+            if is_ready(this, libc::POLLOUT) { Ok(Sent::Refused) } else { refused(this) }
         }
-        Err(error) if error.is_instance_of::<PyBlockingIOError>(py) => refused(this),
         Err(error) if error.is_instance_of::<PyInterruptedError>(py) => Ok(Sent::Refused),
         Err(error) => Err(error),
     }

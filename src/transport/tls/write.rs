@@ -180,7 +180,7 @@ fn writelines<'py>(
         match ReadableBuffer::of(&data) {
             Ok(buffer) => joined.extend_from_slice(buffer.as_slice()),
             // asyncio's SSL object refuses it, which ends the connection.
-            Err(error) => return this.fatal_error(error, FATAL).and_then(|()| none(py)),
+            Err(error) => return this.guarded(|| Err(error)).and_then(|()| none(py)),
         }
     }
     if !joined.is_empty() {
